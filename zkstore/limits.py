@@ -1,0 +1,66 @@
+"""Every bound in zkstore, each with its reason. A constant here, a configuration key only where people need one."""
+
+from typing import Final
+
+# --- what one client may send ---------------------------------------------------------------------
+
+FRAME_BYTES_MAX: Final = 0xFFFFF
+"""Largest client frame without its length prefix; Apache's default `jute.maxbuffer`, which clients apply, too."""
+
+UNSENT_BYTES_MAX: Final = 16 << 20
+"""Answers waiting for one client that does not read. Sixteen of the largest frames: a pipelining reader on a slow
+link fits, a client that never reads is cut off before it costs more memory than the znodes it asked for."""
+
+WAITING_REQUESTS_MAX: Final = 10_000
+"""Requests of one connection that wait behind its own writes; at this point the connection is not read until answers
+went out. Clients pipeline tens; this only bounds memory."""
+
+RECEIVE_BYTES: Final = 1 << 16
+"""Read from one socket in one turn: several hundred pipelined requests, and small enough that a thousand busy
+connections take turns within milliseconds."""
+
+HANDSHAKE_TIMEOUT_MS: Final = 10_000
+"""A connection that has not sent its ConnectRequest by then is closed (Apache: `nio.sessionlessCnxnTimeout`)."""
+
+CONNECTIONS_PER_ADDRESS_MAX: Final = 60
+"""Default of `maxClientCnxns`; the same number and meaning as Apache's."""
+
+# --- sessions -------------------------------------------------------------------------------------
+
+TICK_MS: Final = 2_000
+"""Default `tickTime`: what Apache's sample configuration and container image use."""
+
+SESSION_TIMEOUT_TICKS_MIN: Final = 2
+SESSION_TIMEOUT_TICKS_MAX: Final = 20
+"""Defaults of min/maxSessionTimeout, in ticks, as Apache's."""
+
+PASSWORD_BYTES: Final = 16
+"""A session's password; the C client reads exactly this many."""
+
+# --- segments and the log -------------------------------------------------------------------------
+
+SEGMENT_TXNS_MAX: Final = 4_096
+"""Txns in one segment: bounds how long one LMDB commit and one turn of applying may take (some 40 ms)."""
+
+SEGMENT_BYTES_MAX: Final = 8 << 20
+"""Data in one segment; at least one frame of `FRAME_BYTES_MAX` always fits, because the check comes after the add."""
+
+OUTSTANDING_REQUESTS_MAX: Final = 20_000
+"""Writes proposed and not yet applied, over all connections; beyond it no connection with one outstanding is read."""
+
+HISTORY_BYTES_MAX: Final = 1 << 30
+"""Default disk budget for log and snapshots behind the newest checkpoint; the last verified way back always stays."""
+
+CHECKPOINT_TXNS: Final = 100_000
+"""Default `snapCount`: txns after which a checkpoint is due; replaying as many takes about a second."""
+
+# --- the client library ---------------------------------------------------------------------------
+
+ANSWER_BYTES_MAX: Final = 64 << 20
+"""Largest answer that our client takes. Servers do not bound answers; this is a million names of sixty bytes."""
+
+WATCH_EVENTS_MAX: Final = 10_000
+"""Events that one `Watch` keeps for a user who does not take them: a burst fits, a forgotten watch stays small."""
+
+SET_WATCHES_BYTES_MAX: Final = 128 << 10
+"""Paths in one setWatches after a reconnect: as the Java client, far enough below `FRAME_BYTES_MAX`."""
