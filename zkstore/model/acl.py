@@ -95,6 +95,8 @@ def fix_up(
     is always the object `OPEN_ACL`. Raises InvalidAclError for an empty list, a scheme that is not in `schemes`, an id
     that its scheme refuses, or `auth` with nobody to stand for. Any other null id is a MarshallingError.
     """
+    if entries == OPEN_ACL:
+        return OPEN_ACL
     fixed: list[Acl] = []
     for perms, scheme, acl_id in dict.fromkeys(entries or ()):
         if scheme == "auth":

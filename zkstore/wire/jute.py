@@ -38,6 +38,10 @@ class WireAcl(NamedTuple):
 AclList = tuple[tuple[int, str | None, str | None], ...] | None
 
 
+_OPEN_ACL: Final = (WireAcl(31, "world", "anyone"),)
+_OPEN_ACL_BYTES: Final = struct.pack(">iii5si6s", 1, 31, 5, b"world", 6, b"anyone")
+
+
 class Reader:
     """Reads fields in order from `data[offset:end]`. `offset` is the next byte to be read.
 
@@ -77,10 +81,19 @@ class Reader:
 
     def buffer(self) -> bytes | None:
         """Bytes behind their length; None for null, which differs from empty."""
-        length = self.int32()
+        start = self.offset + 4
+        if start > self.end:
+            self._advance(4)
+        (length,) = INT32.unpack_from(self.data, self.offset)
         if length == -1:
+            self.offset = start
             return None
-        return self.fixed(length)
+        stop = start + length
+        if length < 0 or stop > self.end:
+            self.offset = start
+            self._advance(length)
+        self.offset = stop
+        return self.data[start:stop]
 
     def string(self) -> str | None:
         """A string behind its length; bytes that are not UTF-8 become U+FFFD, as in the Java server."""
@@ -97,7 +110,12 @@ class Reader:
         return tuple([element(self) for _ in range(count)])
 
     def acl(self) -> AclList:
-        """A vector of ACLs."""
+        """A vector of ACLs; the open one, which nearly all are, without taking it apart."""
+        start = self.offset
+        stop = start + len(_OPEN_ACL_BYTES)
+        if stop <= self.end and self.data[start:stop] == _OPEN_ACL_BYTES:
+            self.offset = stop
+            return _OPEN_ACL
         return self.vector(lambda reader: WireAcl(reader.int32(), reader.string(), reader.string()))
 
     def _advance(self, size: int) -> int:

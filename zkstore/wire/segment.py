@@ -104,12 +104,16 @@ def decode(data: bytes) -> Segment:
 def txns(segment: Segment) -> list[Txn]:
     """The txns in a segment, oldest first; the n-th (from 0) has the zxid `first_zxid` + n.
 
-    Raises DamageError where the body is not an array of txns that this zkstore knows.
+    Raises DamageError where the body is not an array of as many txns that this zkstore knows.
     """
     try:
-        return [_txn(fields) for fields in msgpack.unpackb(memoryview(segment.data)[_BODY_AT:], use_list=False)]
+        found = [_txn(fields) for fields in msgpack.unpackb(memoryview(segment.data)[_BODY_AT:], use_list=False)]
     except (ValueError, TypeError, LookupError) as error:
         raise DamageError(f"a segment holds what is no txn ({error})", zxid=segment.first_zxid) from error
+    count = segment.last_zxid - segment.first_zxid + 1
+    if len(found) != count:
+        raise DamageError(f"a segment of {len(found)} txns says it has {count}", zxid=segment.first_zxid)
+    return found
 
 
 def _txn(fields: tuple[Any, ...]) -> Txn:

@@ -1,0 +1,171 @@
+"""Commit: what happens once a quorum has a txn on disk. Apply it, tell who watches, answer who asked; always so.
+
+A watch event is thereby in its connection's output before any answer that shows what it announces, and before the
+answer to the write that caused it (protocol: ordering guarantees).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zkstore.model import acl as acls
+from zkstore.model import apply
+from zkstore.model.acl import Acl
+from zkstore.model.paths import parent_of
+from zkstore.model.record import stat_bytes_of
+from zkstore.model.txns import (
+    Change,
+    CloseSessionTxn,
+    CreateSessionTxn,
+    CreateTxn,
+    DeleteTxn,
+    ErrorTxn,
+    MultiTxn,
+    SetDataTxn,
+)
+from zkstore.model.watches import Event, EventType
+from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.outstanding import Outstanding
+from zkstore.replica.proposal import Proposal
+from zkstore.wire import jute
+from zkstore.wire.multi import TERMINATOR, encode_result
+from zkstore.wire.opcodes import Opcode
+
+if TYPE_CHECKING:
+    from zkstore.replica.replica import Replica
+
+
+class Commits:
+    """Commits one replica's proposals, in the order of their zxids."""
+
+    __slots__ = ("_outstanding", "_replica", "_tree", "_watches")
+
+    def __init__(self, replica: Replica, outstanding: Outstanding) -> None:
+        self._replica = replica
+        self._outstanding = outstanding
+        self._tree = replica.tree
+        self._watches = replica.watches
+
+    def commit(self, proposal: Proposal, zxid: int) -> None:
+        """One proposal; `zxid` follows the one committed before."""
+        txn = proposal.txn
+        self._tree.zxid = zxid
+        code, body = 0, b""
+        if isinstance(txn, SetDataTxn):
+            body = stat_bytes_of(self._set_data(txn, zxid))
+        elif isinstance(txn, CreateTxn):
+            body = _created_body(proposal.opcode, txn, self._create(txn, zxid))
+        elif isinstance(txn, ErrorTxn):
+            assert proposal.failure is not None, "an error txn without an answer"
+            code, body = proposal.failure
+        elif isinstance(txn, MultiTxn):
+            body = self._multi(proposal.operations, txn, zxid)
+        elif isinstance(txn, CreateSessionTxn):
+            self._create_session(proposal, txn, zxid)
+            return
+        elif isinstance(txn, CloseSessionTxn):
+            self._close_session(proposal, txn, zxid)
+            return
+        else:
+            record = self._change(txn, zxid)
+            body = b"" if record is None else stat_bytes_of(record)
+        if proposal.conversation is not None:
+            proposal.conversation.answer_proposal(proposal, zxid, code, body)
+
+    # --- changes and their events ---------------------------------------------------------------
+
+    def _change(self, txn: Change, zxid: int) -> bytes | None:
+        """One change and its watch events; the znode's new record, None for a delete."""
+        if isinstance(txn, SetDataTxn):
+            return self._set_data(txn, zxid)
+        if isinstance(txn, CreateTxn):
+            return self._create(txn, zxid)
+        if isinstance(txn, DeleteTxn):
+            self._delete(txn.path, zxid)
+            return None
+        record = apply.set_acl(self._tree, txn)
+        self._outstanding.retire(txn.path, zxid)
+        return record
+
+    def _set_data(self, txn: SetDataTxn, zxid: int) -> bytes:
+        path = txn.path
+        record = apply.set_data(self._tree, zxid, txn)
+        self._outstanding.retire(path, zxid)
+        events = self._watches.changed(path)
+        if events:
+            self._tell(events, self._tree.acl(path), path, zxid)
+        return record
+
+    def _create(self, txn: CreateTxn, zxid: int) -> bytes:
+        path = txn.path
+        parent = parent_of(path)
+        record = apply.create(self._tree, zxid, txn)
+        self._outstanding.retire(path, zxid)
+        self._outstanding.retire(parent, zxid)
+        if txn.owner:
+            self._outstanding.retire_birth(txn.owner, path)
+        events = self._watches.created(path, parent)
+        if events:
+            self._tell(events, self._tree.acl(path), path, zxid)
+        return record
+
+    def _delete(self, path: bytes, zxid: int) -> None:
+        parent = parent_of(path)
+        acl = self._tree.acl(path)
+        apply.delete(self._tree, zxid, path)
+        self._outstanding.retire(path, zxid)
+        self._outstanding.retire(parent, zxid)
+        events = self._watches.deleted(path, parent)
+        if events:
+            self._tell(events, acl, path, zxid)
+
+    def _tell(self, events: list[Event[Conversation]], acl: tuple[Acl, ...], path: bytes, zxid: int) -> None:
+        """Deliver events to those who may read the znode: as it is, or as it was if it is gone."""
+        for event_type, where, watchers in events:
+            if event_type == EventType.CHILDREN_CHANGED and where != path:
+                acl = self._tree.acl(where)
+            for watcher in watchers:
+                if self._replica.allows(acl, acls.READ, watcher.identities):
+                    watcher.tell(event_type, where, zxid)
+
+    def _multi(self, operations: tuple[int, ...], txn: MultiTxn, zxid: int) -> bytes:
+        changes = iter(txn.changes)
+        results = []
+        for opcode in operations:
+            body = b""
+            if opcode != Opcode.CHECK:
+                change = next(changes)
+                record = self._change(change, zxid)
+                if isinstance(change, CreateTxn):
+                    body = _created_body(opcode, change, record)
+                elif record is not None:
+                    body = stat_bytes_of(record)
+            results.append(encode_result(opcode, body))
+        return b"".join(results) + TERMINATOR
+
+    # --- sessions -------------------------------------------------------------------------------
+
+    def _create_session(self, proposal: Proposal, txn: CreateSessionTxn, zxid: int) -> None:
+        apply.apply(self._tree, zxid, txn)
+        self._replica.tracker.add(txn.session_id, txn.timeout_ms, self._replica.now_ms)
+        conversation = proposal.conversation
+        if conversation is not None and conversation.state == State.JOINING:
+            self._replica.admit(conversation, txn.session_id, txn.timeout_ms, txn.password)
+
+    def _close_session(self, proposal: Proposal, txn: CloseSessionTxn, zxid: int) -> None:
+        for path in txn.paths:
+            self._delete(path, zxid)
+        self._tree.close_session(txn.session_id)
+        self._replica.tracker.remove(txn.session_id)
+        if proposal.conversation is not None:
+            proposal.conversation.answer_proposal(proposal, zxid, 0, b"")
+            proposal.conversation.end(None)
+        attached = self._replica.attached.get(txn.session_id)
+        if attached is not None:
+            attached.end(None)
+
+
+def _created_body(opcode: int, txn: CreateTxn, record: bytes | None) -> bytes:
+    if opcode == Opcode.CREATE or record is None:
+        return jute.buffer(txn.path)
+    return jute.buffer(txn.path) + stat_bytes_of(record)

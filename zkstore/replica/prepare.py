@@ -1,0 +1,279 @@
+"""Request to txn: the one place where a write may fail.
+
+Each function checks in ZooKeeper's order (protocol: writes, checks in the order they are made; the first failure
+wins), against the tree as it will be once all that was proposed before has been applied. It raises a RequestError
+that carries the code, or returns the txn that states the outcome, and notes in `outstanding` what that will be.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+from zkstore.errors import (
+    BadArgumentsError,
+    BadVersionError,
+    MarshallingError,
+    NoAuthError,
+    NoChildrenForEphemeralsError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    RequestError,
+    UnimplementedError,
+)
+from zkstore.model import acl as acls
+from zkstore.model import paths
+from zkstore.model.acl import OPEN_ACL, Acl, Identity
+from zkstore.model.record import CONTAINER_OWNER, TTL_MS_MAX, ttl_owner
+from zkstore.model.stat import next_version
+from zkstore.model.txns import (
+    CLOSE_SESSION,
+    CREATE,
+    DELETE,
+    MULTI,
+    SET_ACL,
+    SET_DATA,
+    Change,
+    CloseSessionTxn,
+    CreateTxn,
+    DeleteTxn,
+    MultiTxn,
+    SetAclTxn,
+    SetDataTxn,
+)
+from zkstore.replica.outstanding import Outstanding, Prospect
+from zkstore.wire.multi import MultiRequest
+from zkstore.wire.opcodes import CreateMode, Opcode
+from zkstore.wire.records import (
+    CheckVersionRequest,
+    CreateRequest,
+    CreateTtlRequest,
+    DeleteRequest,
+    SetAclRequest,
+    SetDataRequest,
+)
+
+_MODES: Final = frozenset(CreateMode)
+_SEQUENTIAL: Final = frozenset(
+    {CreateMode.PERSISTENT_SEQUENTIAL, CreateMode.EPHEMERAL_SEQUENTIAL, CreateMode.TTL_SEQUENTIAL}
+)
+_EPHEMERAL: Final = frozenset({CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL})
+_TTL: Final = frozenset({CreateMode.TTL, CreateMode.TTL_SEQUENTIAL})
+
+ChangeRequest: TypeAlias = CreateRequest | CreateTtlRequest | DeleteRequest | SetDataRequest | CheckVersionRequest
+
+
+class Asking(NamedTuple):
+    """Who asks, and what a txn made of it will be: its zxid and the leader's wall clock."""
+
+    session_id: int
+    cxid: int
+    time_ms: int
+    zxid: int
+    identities: tuple[Identity, ...]
+
+
+class MultiFailedError(Exception):
+    """The `index`-th operation of a multi failed with `cause`; none of them happened."""
+
+    def __init__(self, index: int, cause: RequestError) -> None:
+        super().__init__(f"operation {index} failed: {cause}")
+        self.index = index
+        self.cause = cause
+
+
+class Preparation:
+    """Makes txns.
+
+    `skip_acl` lets everybody do everything (ZooKeeper's skipACL=yes); without `extended_types` there are no TTL znodes.
+    """
+
+    __slots__ = ("_extended_types", "_outstanding", "_skip_acl")
+
+    def __init__(self, outstanding: Outstanding, *, skip_acl: bool = False, extended_types: bool = True) -> None:
+        self._outstanding = outstanding
+        self._extended_types = extended_types
+        self._skip_acl = skip_acl
+
+    # --- changes of one znode ---------------------------------------------------------------------
+
+    def create(self, asking: Asking, opcode: int, request: CreateRequest | CreateTtlRequest) -> CreateTxn:
+        """create, create2, createContainer, createTTL; the txn's path is the final one."""
+        flags = request.flags
+        if flags not in _MODES:
+            raise BadArgumentsError(request.path)
+        if flags in _TTL and not self._extended_types:
+            raise UnimplementedError(request.path)
+        owner = _stored_owner(asking, opcode, request)
+        asked = _not_null(request.path)
+        parent_path = paths.requested_parent(asked)
+        acl = acls.fix_up(request.acl, asking.identities)
+        parent = self._outstanding.look(parent_path)
+        if parent is None:
+            raise NoNodeError(asked)
+        self._demand(acls.CREATE, parent.acl, asking, asked)
+        path = paths.sequential(asked, parent.created) if flags in _SEQUENTIAL else asked
+        paths.check(path)
+        if self._outstanding.look(path) is not None:
+            raise NodeExistsError(path)
+        if parent.is_ephemeral:
+            raise NoChildrenForEphemeralsError(path)
+        zxid = asking.zxid
+        self._outstanding.expect(
+            parent_path,
+            parent._replace(zxid=zxid, created=parent.created + 1, num_children=parent.num_children + 1),
+        )
+        self._outstanding.expect(path, Prospect(zxid, True, 0, 0, 0, 0, owner, acl))
+        if flags in _EPHEMERAL and owner == asking.session_id:
+            self._outstanding.note_birth(owner, path)
+        entries = None if acl is OPEN_ACL else acl
+        return CreateTxn(CREATE, asking.session_id, asking.cxid, asking.time_ms, path, request.data, entries, owner)
+
+    def delete(self, asking: Asking, request: DeleteRequest) -> DeleteTxn:
+        """delete: the permission is the parent's, the version the znode's own."""
+        path = _not_null(request.path)
+        if path in paths.PROTECTED:
+            raise BadArgumentsError(path)
+        parent_path = paths.requested_parent(path)
+        parent = self._outstanding.look(parent_path)
+        if parent is None:
+            raise NoNodeError(path)
+        self._demand(acls.DELETE, parent.acl, asking, path)
+        znode = self._outstanding.look(path)
+        if znode is None:
+            raise NoNodeError(path)
+        _demand_version(request.version, znode.version, path)
+        if znode.num_children:
+            raise NotEmptyError(path)
+        self._expect_gone(asking.zxid, path, znode, parent_path, parent)
+        return DeleteTxn(DELETE, asking.session_id, asking.cxid, asking.time_ms, path)
+
+    def set_data(self, asking: Asking, request: SetDataRequest) -> SetDataTxn:
+        """setData."""
+        path = _not_null(request.path)
+        znode = self._outstanding.look(path)
+        if znode is None:
+            paths.check(path)
+            raise NoNodeError(path)
+        if znode.acl is not OPEN_ACL:
+            self._demand(acls.WRITE, znode.acl, asking, path)
+        if request.version != -1 and request.version != znode.version:
+            raise BadVersionError(path)
+        _, _, version, aversion, created, num_children, owner, acl = znode
+        version = next_version(version)
+        self._outstanding.expect(
+            path, Prospect(asking.zxid, True, version, aversion, created, num_children, owner, acl)
+        )
+        return SetDataTxn(SET_DATA, asking.session_id, asking.cxid, asking.time_ms, path, request.data, version)
+
+    def set_acl(self, asking: Asking, request: SetAclRequest) -> SetAclTxn:
+        """setACL: the version it names is the ACL's."""
+        path = _not_null(request.path)
+        paths.check(path)
+        acl = acls.fix_up(request.acl, asking.identities)
+        znode = self._outstanding.look(path)
+        if znode is None:
+            raise NoNodeError(path)
+        self._demand(acls.ADMIN, znode.acl, asking, path)
+        _demand_version(request.version, znode.aversion, path)
+        aversion = next_version(znode.aversion)
+        self._outstanding.expect(path, znode._replace(zxid=asking.zxid, aversion=aversion, acl=acl))
+        return SetAclTxn(SET_ACL, asking.session_id, asking.cxid, asking.time_ms, path, acl, aversion)
+
+    def check(self, asking: Asking, request: CheckVersionRequest) -> None:
+        """check, inside a multi: changes nothing."""
+        path = _not_null(request.path)
+        paths.check(path)
+        znode = self._outstanding.look(path)
+        if znode is None:
+            raise NoNodeError(path)
+        self._demand(acls.READ, znode.acl, asking, path)
+        _demand_version(request.version, znode.version, path)
+
+    # --- several at once --------------------------------------------------------------------------
+
+    def multi(self, asking: Asking, request: MultiRequest) -> MultiTxn:
+        """multi: every operation sees what the ones before it do. Raises MultiFailedError, with nothing noted."""
+        changes: list[Change] = []
+        self._outstanding.begin()
+        for index, (opcode, operation) in enumerate(request.ops):
+            try:
+                change = self._operation(asking, opcode, operation)
+            except RequestError as cause:
+                self._outstanding.take_back()
+                for taken_back in changes:
+                    if isinstance(taken_back, CreateTxn) and taken_back.owner == asking.session_id:
+                        self._outstanding.retire_birth(asking.session_id, taken_back.path)
+                raise MultiFailedError(index, cause) from cause
+            if change is not None:
+                changes.append(change)
+        self._outstanding.keep()
+        return MultiTxn(MULTI, asking.session_id, asking.cxid, asking.time_ms, tuple(changes))
+
+    def _operation(self, asking: Asking, opcode: int, request: object) -> Change | None:
+        if isinstance(request, CreateRequest | CreateTtlRequest):
+            return self.create(asking, opcode, request)
+        if isinstance(request, DeleteRequest):
+            return self.delete(asking, request)
+        if isinstance(request, SetDataRequest):
+            return self.set_data(asking, request)
+        assert isinstance(request, CheckVersionRequest), f"{request!r} does not belong into a multi"
+        self.check(asking, request)
+        return None
+
+    # --- the server's own -------------------------------------------------------------------------
+
+    def close_session(self, asking: Asking) -> CloseSessionTxn:
+        """closeSession, asked for or by expiry, with all that the session owns by then."""
+        owned = self._outstanding.ephemerals(asking.session_id)
+        for path in owned:
+            self._expect_deleted(asking.zxid, path)
+        return CloseSessionTxn(CLOSE_SESSION, asking.session_id, asking.cxid, asking.time_ms, tuple(owned))
+
+    def reap(self, asking: Asking, path: bytes) -> DeleteTxn | None:
+        """A container or TTL znode whose time is over; None if a txn under way changes it or its children."""
+        znode = self._outstanding.look(path)
+        if znode is None or znode.zxid or znode.num_children:
+            return None
+        self._expect_deleted(asking.zxid, path)
+        return DeleteTxn(DELETE, asking.session_id, asking.cxid, asking.time_ms, path)
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _expect_deleted(self, zxid: int, path: bytes) -> None:
+        parent_path = paths.parent_of(path)
+        znode, parent = self._outstanding.look(path), self._outstanding.look(parent_path)
+        assert znode is not None and parent is not None, f"{path!r} is not there to be deleted"
+        self._expect_gone(zxid, path, znode, parent_path, parent)
+
+    def _expect_gone(self, zxid: int, path: bytes, znode: Prospect, parent_path: bytes, parent: Prospect) -> None:
+        self._outstanding.expect(path, znode._replace(zxid=zxid, exists=False))
+        self._outstanding.expect(parent_path, parent._replace(zxid=zxid, num_children=parent.num_children - 1))
+
+    def _demand(self, permission: int, acl: tuple[Acl, ...], asking: Asking, path: bytes) -> None:
+        if not (self._skip_acl or acls.allows(acl, permission, asking.identities)):
+            raise NoAuthError(path)
+
+
+def _stored_owner(asking: Asking, opcode: int, request: CreateRequest | CreateTtlRequest) -> int:
+    """What kind of znode a create makes, as a stored owner; the opcode decides for containers and TTL znodes."""
+    if isinstance(request, CreateTtlRequest):
+        if request.flags not in _TTL or not 1 <= request.ttl_ms <= TTL_MS_MAX:
+            raise BadArgumentsError(request.path)
+        return ttl_owner(request.ttl_ms)
+    if request.flags in _TTL:
+        raise BadArgumentsError(request.path)
+    if opcode == Opcode.CREATE_CONTAINER:
+        return CONTAINER_OWNER
+    return asking.session_id if request.flags in _EPHEMERAL else 0
+
+
+def _demand_version(expected: int, actual: int, path: bytes) -> None:
+    if expected not in (-1, actual):
+        raise BadVersionError(path)
+
+
+def _not_null(path: bytes | None) -> bytes:
+    if path is None:
+        raise MarshallingError
+    return path

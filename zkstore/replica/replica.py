@@ -1,0 +1,470 @@
+"""The replicated state machine: requests become proposals, proposals segments, and durable segments the tree.
+
+The write path, and who calls what:
+
+    conversation    propose_request()    checks, numbers and queues a proposal
+    server          next_segment()       seals what is queued; it goes to the disk (and to followers)
+    server          durable(zxid)        a quorum has all up to zxid: apply, watch events, answers
+    server          lose_proposals()     the disk was full: nothing of it happened, the clients are told
+
+There is one write path. A server alone is a leader whose quorum is itself: "durable" then means its own disk.
+
+The server sets `now_ms` (a clock that does not jump, for sessions and latencies) and `time_ms` (wall clock, for
+txns) before each turn, and calls `tick` now and then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from struct import Struct
+from typing import Final
+
+from zkstore import limits
+from zkstore.errors import MarshallingError, RequestError, SystemFailureError, TruncatedRecordError
+from zkstore.model import acl as acls
+from zkstore.model.acl import OPEN_ACL, Acl, Identity
+from zkstore.model.record import CONTAINER_OWNER, ttl_ms_of
+from zkstore.model.sessions import SessionTracker, first_session_id, negotiate
+from zkstore.model.stat import next_version
+from zkstore.model.tree import Tree
+from zkstore.model.txns import (
+    CREATE_SESSION,
+    ERROR,
+    SET_DATA,
+    CloseSessionTxn,
+    CreateSessionTxn,
+    ErrorTxn,
+    SetDataTxn,
+    Txn,
+)
+from zkstore.model.watches import Watches
+from zkstore.replica.commit import Commits
+from zkstore.replica.conversation import Barrier, Conversation, State, Word
+from zkstore.replica.figures import Figures
+from zkstore.replica.outstanding import Outstanding, make_prospect
+from zkstore.replica.prepare import Asking, MultiFailedError, Preparation
+from zkstore.replica.proposal import Proposal
+from zkstore.wire import segment
+from zkstore.wire.jute import Reader
+from zkstore.wire.multi import TERMINATOR, MultiRequest, encode_error
+from zkstore.wire.opcodes import Opcode
+from zkstore.wire.records import (
+    ConnectRequest,
+    CreateRequest,
+    CreateTtlRequest,
+    DeleteRequest,
+    SetAclRequest,
+    SetDataRequest,
+)
+from zkstore.wire.segment import Segment
+
+_LENGTH: Final = Struct(">i")
+_make_set_data: Final = partial(tuple.__new__, SetDataTxn)
+_SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
+_EXPIRIES_PER_TICK: Final = 500  # so that thousands of sessions that end at once do not stop everybody else
+_REAPS_PER_SWEEP: Final = 1_000
+_GROWING: Final = frozenset(
+    {Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER, Opcode.CREATE_TTL, Opcode.SET_DATA}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSettings:
+    """What the state machine is told about its world; every duration in milliseconds."""
+
+    server_id: int = 1
+    tick_ms: int = limits.TICK_MS
+    session_timeout_ms_min: int = limits.TICK_MS * limits.SESSION_TIMEOUT_TICKS_MIN
+    session_timeout_ms_max: int = limits.TICK_MS * limits.SESSION_TIMEOUT_TICKS_MAX
+    frame_bytes_max: int = limits.FRAME_BYTES_MAX
+    outstanding_max: int = limits.OUTSTANDING_REQUESTS_MAX
+    super_digest: str | None = None
+    skip_acl: bool = False
+    extended_types: bool = True
+    container_check_interval_ms: int = 60_000
+    container_never_used_ms: int = 300_000
+
+
+class Replica:
+    """One server's state: the tree, what is under way to it, and everybody who talks to it.
+
+    Attributes:
+        tree: what is committed; reads see this and nothing else.
+        watches: who wants to be told of what.
+        tracker: live sessions and when they expire.
+        attached: session id to the conversation that has it here.
+        ready: conversations with bytes to send or to be closed, in order; the server empties it.
+        conversations: all that have not ended, in order of arrival.
+        words: the four-letter words, set by the server.
+        refuses_growth: set by the server when memory runs out: creates and new data get an error.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        settings: ReplicaSettings,
+        *,
+        now_ms: int,
+        time_ms: int,
+        last_crc: int,
+        make_password: Callable[[], bytes],
+    ) -> None:
+        """Start from a recovered tree; `last_crc` is of the log's last segment, 0 if there is none."""
+        self.tree = tree
+        self.settings = settings
+        self.now_ms = now_ms
+        self.time_ms = time_ms
+        self.frame_bytes_max = settings.frame_bytes_max
+        self.super_digest = settings.super_digest
+        self.watches: Watches[Conversation] = Watches()
+        self.tracker = SessionTracker(settings.tick_ms)
+        self.attached: dict[int, Conversation] = {}
+        self.conversations: dict[Conversation, None] = {}
+        self.ready: dict[Conversation, None] = {}
+        self.figures = Figures()
+        self.words: dict[bytes, Word] = {}
+        self.refuses_growth = False
+        self.proposed_zxid = tree.zxid
+        self._make_password = make_password
+        self._next_session_id = first_session_id(settings.server_id, time_ms)
+        self._next_sweep_ms = now_ms + settings.container_check_interval_ms
+        self._outstanding = Outstanding(tree)
+        self._prepare = Preparation(
+            self._outstanding, skip_acl=settings.skip_acl, extended_types=settings.extended_types
+        )
+        self._commits = Commits(self, self._outstanding)
+        self._open: list[Proposal] = []
+        self._in_flight: deque[tuple[Segment, list[Proposal]]] = deque()
+        self._in_flight_count = 0
+        self._barriers: deque[Barrier] = deque()
+        self._durable_crc = self._sealed_crc = last_crc
+        self._joined: list[Conversation] = []
+        for session_id, session in tree.sessions.items():
+            self.tracker.add(session_id, session.timeout_ms, now_ms)
+
+    # --- figures that decide ----------------------------------------------------------------------
+
+    @property
+    def outstanding_count(self) -> int:
+        """Proposals that have not been applied."""
+        return len(self._open) + self._in_flight_count
+
+    @property
+    def has_outstanding(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._open or self._in_flight)
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether connections that have a write under way should not be read (globalOutstandingLimit)."""
+        return len(self._open) + self._in_flight_count > self.settings.outstanding_max
+
+    def allows(self, acl: tuple[Acl, ...], permission: int, identities: tuple[Identity, ...]) -> bool:
+        """Whether one of the identities has one of the permissions."""
+        return acl is OPEN_ACL or self.settings.skip_acl or acls.allows(acl, permission, identities)
+
+    # --- conversations and sessions ---------------------------------------------------------------
+
+    def converse(self, peer: tuple[str, int]) -> Conversation:
+        """A client has connected from `peer`."""
+        conversation = Conversation(self, peer)
+        self.conversations[conversation] = None
+        return conversation
+
+    def leave(self, conversation: Conversation) -> None:
+        """A conversation has ended; its session lives on until it expires."""
+        self.conversations.pop(conversation, None)
+        self.figures.sent += conversation.sent
+        self.watches.drop(conversation)
+        conversation.waiting.clear()
+        if self.attached.get(conversation.session_id) is conversation:
+            del self.attached[conversation.session_id]
+
+    def touch(self, session_id: int) -> bool:
+        """The session's client is alive; False if the session is not any more."""
+        return self.tracker.touch(session_id, self.now_ms)
+
+    def connect(self, conversation: Conversation, request: ConnectRequest) -> None:
+        """A ConnectRequest (protocol: what the server does with a ConnectRequest, in order)."""
+        if request.last_zxid_seen > self.tree.zxid:
+            conversation.end(
+                f"the client has seen zxid {request.last_zxid_seen:#x}, this server only {self.tree.zxid:#x}:"
+                " it must look for another server"
+            )
+            return
+        timeout_ms = negotiate(
+            request.timeout_ms, self.settings.session_timeout_ms_min, self.settings.session_timeout_ms_max
+        )
+        if request.session_id == 0:
+            self._create_session(conversation, timeout_ms)
+            return
+        previous = self.attached.get(request.session_id)
+        if previous is not None:
+            previous.end(None)
+        session = self.tree.sessions.get(request.session_id)
+        if (
+            session is None
+            or session.password != request.password
+            or not self.tracker.touch(request.session_id, self.now_ms, timeout_ms)
+        ):
+            conversation.refuse()
+        else:
+            self.admit(conversation, request.session_id, timeout_ms, session.password)
+            self.resume_joined()
+
+    def _create_session(self, conversation: Conversation, timeout_ms: int) -> None:
+        session_id = self._next_session_id
+        while session_id in self.tree.sessions or session_id == 0:
+            session_id += 1
+        self._next_session_id = session_id + 1
+        conversation.state = State.JOINING
+        txn = CreateSessionTxn(CREATE_SESSION, session_id, 0, self.time_ms, timeout_ms, self._make_password())
+        self._propose(Proposal(txn, conversation, 0, Opcode.CREATE_SESSION, self.now_ms))
+
+    def admit(self, conversation: Conversation, session_id: int, timeout_ms: int, password: bytes) -> None:
+        """A session has been created for this conversation."""
+        self._attach(conversation, session_id, timeout_ms, password)
+        self._joined.append(conversation)
+
+    def _attach(self, conversation: Conversation, session_id: int, timeout_ms: int, password: bytes) -> None:
+        self.attached[session_id] = conversation
+        conversation.welcome(session_id, timeout_ms, password)
+
+    def resume_joined(self) -> None:
+        """Go on with what clients sent behind their ConnectRequest."""
+        while self._joined:
+            conversation = self._joined.pop()
+            if conversation.has_input:
+                conversation.receive(b"")
+
+    # --- requests to proposals --------------------------------------------------------------------
+
+    def propose_request(self, conversation: Conversation, xid: int, opcode: int, body: Reader) -> Proposal:
+        """A write: checked against all that is under way, numbered and queued. One that fails takes a zxid, too."""
+        asking = Asking(conversation.session_id, xid, self.time_ms, self.proposed_zxid + 1, conversation.identities)
+        size = body.remaining
+        operations: tuple[int, ...] = ()
+        failure: tuple[int, bytes] | None = None
+        txn: Txn
+        try:
+            if opcode == Opcode.MULTI:
+                request = MultiRequest.decode(body)
+                operations = tuple(operation.opcode for operation in request.ops)
+                if self.refuses_growth and not _GROWING.isdisjoint(operations):
+                    raise SystemFailureError
+                txn = self._prepare.multi(asking, request)
+            else:
+                txn = self._prepare_one(asking, opcode, body)
+        except MultiFailedError as failed:
+            txn = _error_txn(asking, failed.cause.code)
+            failure = (0, _failed_multi(len(operations), failed))
+        except RequestError as error:
+            txn = _error_txn(asking, error.code)
+            failure = (error.code, b"")
+        except TruncatedRecordError:
+            txn = _error_txn(asking, MarshallingError.code)
+            failure = (MarshallingError.code, b"")
+        proposal = Proposal(txn, conversation, xid, opcode, self.now_ms, operations, failure, size)
+        self._propose(proposal)
+        return proposal
+
+    def propose_set(self, conversation: Conversation, xid: int, data: bytes, start: int, stop: int) -> Proposal:
+        """A setData whose body is data[start:stop]: as `propose_request`, quicker in the common case.
+
+        The write that there is most of: an existing znode with the open ACL, and nothing wrong. It is taken apart and
+        checked here, in one place, at a third of the cost; whatever is uncommon goes the general way.
+        """
+        (length,) = _LENGTH.unpack_from(data, start) if stop - start > 12 else (-1,)
+        path_end = start + 4 + length
+        if length > 0 and path_end + 8 <= stop and not self.refuses_growth:
+            (length,) = _LENGTH.unpack_from(data, path_end)
+            value_end = path_end + 4 + length
+            if length >= 0 and value_end + 4 <= stop:
+                path = data[start + 4 : path_end]
+                znode = self._outstanding.look(path)
+                (expected,) = _LENGTH.unpack_from(data, value_end)
+                if znode is not None and znode[7] is OPEN_ACL and (expected == -1 or expected == znode[2]):
+                    zxid = self.proposed_zxid = self.proposed_zxid + 1
+                    version = next_version(znode[2])
+                    self._outstanding.expect(path, make_prospect((zxid, True, version, *znode[3:])))
+                    txn = _make_set_data(
+                        (
+                            SET_DATA,
+                            conversation.session_id,
+                            xid,
+                            self.time_ms,
+                            path,
+                            data[path_end + 4 : value_end],
+                            version,
+                        )
+                    )
+                    proposal = Proposal(txn, conversation, xid, _SET_DATA_OPCODE, self.now_ms, (), None, stop - start)
+                    self._open.append(proposal)
+                    self.figures.proposals += 1
+                    return proposal
+        return self.propose_request(conversation, xid, Opcode.SET_DATA, Reader(data, start, stop))
+
+    def _prepare_one(self, asking: Asking, opcode: int, body: Reader) -> Txn:
+        prepare = self._prepare
+        if self.refuses_growth and opcode in _GROWING:
+            raise SystemFailureError
+        if opcode == Opcode.SET_DATA:
+            return prepare.set_data(asking, SetDataRequest.decode(body))
+        if opcode in (Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER):
+            return prepare.create(asking, opcode, CreateRequest.decode(body))
+        if opcode == Opcode.CREATE_TTL:
+            return prepare.create(asking, opcode, CreateTtlRequest.decode(body))
+        if opcode == Opcode.DELETE:
+            return prepare.delete(asking, DeleteRequest.decode(body))
+        if opcode == Opcode.SET_ACL:
+            return prepare.set_acl(asking, SetAclRequest.decode(body))
+        assert opcode == Opcode.CLOSE_SESSION, f"opcode {opcode} is no write"
+        self.tracker.remove(asking.session_id)
+        return prepare.close_session(asking)
+
+    def _propose(self, proposal: Proposal) -> None:
+        self.proposed_zxid += 1
+        self._open.append(proposal)
+        self.figures.proposals += 1
+
+    def wait_at(self, barrier: Barrier) -> None:
+        """Answer a sync once `barrier.zxid` has been applied."""
+        self._barriers.append(barrier)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Time has passed: end sessions that were silent for too long, reap containers and TTL znodes."""
+        for session_id in self.tracker.expired(self.now_ms, _EXPIRIES_PER_TICK):
+            self.figures.sessions_expired += 1
+            self.close_session(session_id)
+        if self.now_ms >= self._next_sweep_ms:
+            self._next_sweep_ms = self.now_ms + self.settings.container_check_interval_ms
+            self._sweep()
+
+    def close_session(self, session_id: int) -> None:
+        """End a session as if it had expired."""
+        self.tracker.remove(session_id)
+        asking = Asking(session_id, 0, self.time_ms, self.proposed_zxid + 1, ())
+        txn = self._prepare.close_session(asking)
+        self._propose(Proposal(txn, None, 0, Opcode.CLOSE_SESSION, self.now_ms))
+
+    def _sweep(self) -> None:
+        """Reap containers and TTL znodes whose time is over (protocol: ephemerals, containers, TTL)."""
+        due = []
+        for path, owner in self.tree.reapable.items():
+            if path not in self.tree.children and self._is_over(path, owner):
+                due.append(path)
+                if len(due) == _REAPS_PER_SWEEP:
+                    break
+        for path in due:
+            asking = Asking(0, 0, self.time_ms, self.proposed_zxid + 1, ())
+            txn = self._prepare.reap(asking, path)
+            if txn is not None:
+                self._propose(Proposal(txn, None, 0, Opcode.DELETE_CONTAINER, self.now_ms))
+
+    def _is_over(self, path: bytes, owner: int) -> bool:
+        stat = self.tree.stat(path)
+        age_ms = self.time_ms - stat.mtime_ms
+        if owner == CONTAINER_OWNER:
+            return stat.cversion > 0 or age_ms > self.settings.container_never_used_ms
+        ttl_ms = ttl_ms_of(owner)
+        assert ttl_ms is not None, f"{path!r} is neither a container nor a TTL znode"
+        return age_ms > ttl_ms
+
+    # --- proposals to segments --------------------------------------------------------------------
+
+    def next_segment(self) -> Segment | None:
+        """Seal what has been proposed; None if there is nothing. The caller makes it durable, in this order."""
+        if not self._open:
+            return None
+        proposals = self._open
+        if len(proposals) > limits.SEGMENT_TXNS_MAX or sum(p.size for p in proposals) > limits.SEGMENT_BYTES_MAX:
+            count = _count_within(proposals)
+            proposals, self._open = proposals[:count], proposals[count:]
+        else:
+            self._open = []
+        prev_zxid = self._in_flight[-1][0].last_zxid if self._in_flight else self.tree.zxid
+        sealed = segment.encode(
+            [proposal.txn for proposal in proposals],
+            prev_zxid=prev_zxid,
+            first_zxid=prev_zxid + 1,
+            digest_zxid=self.tree.zxid,
+            digest=self.tree.digest,
+            prev_crc=self._sealed_crc,
+        )
+        self._sealed_crc = sealed.crc
+        self._in_flight.append((sealed, proposals))
+        self._in_flight_count += len(proposals)
+        return sealed
+
+    def lose_proposals(self) -> None:
+        """The disk was full: nothing that is under way has happened or will. Tell the clients; the tree is the truth.
+
+        Sessions that were to expire live for another timeout; clients that were connecting must try again.
+        """
+        lost = [proposal for _, proposals in self._in_flight for proposal in proposals] + self._open
+        self._in_flight.clear()
+        self._in_flight_count = 0
+        self._open = []
+        self._outstanding.clear()
+        self.proposed_zxid = self.tree.zxid
+        self._sealed_crc = self._durable_crc
+        barriers, self._barriers = self._barriers, deque()
+        for proposal in lost:
+            txn, conversation = proposal.txn, proposal.conversation
+            if isinstance(txn, CloseSessionTxn) and txn.session_id in self.tree.sessions:
+                self.tracker.add(txn.session_id, self.tree.sessions[txn.session_id].timeout_ms, self.now_ms)
+            if conversation is None:
+                continue
+            if isinstance(txn, CreateSessionTxn | CloseSessionTxn):
+                conversation.end("the disk is full: no session can be opened or closed")
+            else:
+                while conversation.waiting and isinstance(conversation.waiting[0], Barrier):
+                    conversation.answer_barrier(conversation.waiting[0])
+                conversation.answer_proposal(proposal, self.tree.zxid, SystemFailureError.code, b"")
+        for barrier in barriers:
+            if barrier in barrier.conversation.waiting:
+                barrier.conversation.answer_barrier(barrier)
+
+    # --- segments to the tree ---------------------------------------------------------------------
+
+    def durable(self, zxid: int) -> None:
+        """Everything up to `zxid`, which ends a segment, is on a quorum's disks: apply it and answer."""
+        commit = self._commits.commit
+        while self._in_flight and self._in_flight[0][0].last_zxid <= zxid:
+            sealed, proposals = self._in_flight.popleft()
+            self._in_flight_count -= len(proposals)
+            self._durable_crc = sealed.crc
+            for number, proposal in enumerate(proposals, sealed.first_zxid):
+                commit(proposal, number)
+                while self._barriers and self._barriers[0].zxid <= number:
+                    barrier = self._barriers.popleft()
+                    barrier.conversation.answer_barrier(barrier)
+            self.tree.seal()
+        if not self.has_outstanding:
+            assert not len(self._outstanding), "prospects outlive what they were expected of"
+        self.resume_joined()
+
+
+def _error_txn(asking: Asking, code: int) -> ErrorTxn:
+    return ErrorTxn(ERROR, asking.session_id, asking.cxid, asking.time_ms, code)
+
+
+def _failed_multi(count: int, failed: MultiFailedError) -> bytes:
+    """The answer to a multi that failed: 0 before the operation that did, its code, -2 behind it."""
+    codes = [0] * failed.index + [failed.cause.code] + [-2] * (count - failed.index - 1)
+    return b"".join(map(encode_error, codes)) + TERMINATOR
+
+
+def _count_within(proposals: list[Proposal]) -> int:
+    """How many of the first proposals fit into one segment; at least one."""
+    size = 0
+    for count, proposal in enumerate(proposals[: limits.SEGMENT_TXNS_MAX]):
+        size += proposal.size
+        if size > limits.SEGMENT_BYTES_MAX and count:
+            return count
+    return min(len(proposals), limits.SEGMENT_TXNS_MAX)
