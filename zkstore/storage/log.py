@@ -1,0 +1,303 @@
+"""The log: segments in the order of their zxids, and the few facts that a server must not forget.
+
+Segments are keyed by their first zxid and stored as they travel. Each names the zxid and CRC of the one before, so
+the log is a chain; `append` lets nothing break it and `read` checks it again. The chain's start is the zxid and CRC
+that the oldest segment continues: 0 and 0 in a new log, more once history was dropped or a tree came from elsewhere.
+
+One caller at a time appends; reading and dropping may go on in other threads meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from zkstore.errors import DamageError, StorageError
+from zkstore.storage.directory import refuse_newer
+from zkstore.storage.env import MAP_BYTES, Environment
+from zkstore.wire import segment as segments_
+from zkstore.wire.segment import Segment
+
+FORMAT_VERSION: Final = 1
+
+_KEY: Final = Struct(">Q")
+_SLICE_SEGMENTS: Final = 256
+_SLICE_BYTES: Final = 4 << 20
+"""Read in one view: bounds how long a reader keeps the map from growing and the interpreter from the loop."""
+
+_DAMAGED: Final = (
+    "Nothing was changed. In an ensemble, move the data directory away and let the server fetch everything from the"
+    " others; a single server goes back to a snapshot with `zkstore restore`"
+)
+
+
+class Link(NamedTuple):
+    """An end of the chain: the last zxid of a segment and its CRC; both 0 before the very first."""
+
+    zxid: int
+    crc: int
+
+
+class Epochs(NamedTuple):
+    """Zab's two promises: the newest epoch proposed to this server that it accepted, and the one it follows."""
+
+    accepted: int
+    current: int
+
+
+class Log:
+    """The log in one LMDB environment.
+
+    `start` is what the oldest segment continues; `end` is the newest segment's, or `start` where there is none.
+    Raises FormatTooNewError, DamageError and StorageError.
+    """
+
+    def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES, read_only: bool = False) -> None:
+        self.path = path
+        self._env = Environment(
+            path, (b"segments", b"meta"), map_bytes=map_bytes, shared=True, read_only=read_only, readahead=False
+        )
+        self._segments = self._env.databases[b"segments"]
+        self._meta = self._env.databases[b"meta"]
+        try:
+            self._open(read_only)
+        except StorageError:
+            self._env.close()
+            raise
+
+    def _open(self, read_only: bool) -> None:
+        format_version = self._get(b"format_version")
+        if format_version is None and not read_only:
+            self._put({b"format_version": FORMAT_VERSION, b"epochs": Epochs(0, 0), b"start": Link(0, 0)})
+        else:
+            refuse_newer(format_version or 0, FORMAT_VERSION, self.path)
+        self.start = Link(*(self._get(b"start") or (0, 0)))
+        newest = self.last()
+        self.end = self.start if newest is None else Link(newest.last_zxid, newest.crc)
+
+    def close(self) -> None:
+        """Let go of the environment."""
+        self._env.close()
+
+    # --- segments ---------------------------------------------------------------------------------
+
+    def append(self, segments: Sequence[Segment]) -> None:
+        """Put segments behind the last one; when this returns they are on disk.
+
+        Raises DiskFullError, after which the log is as before and may be appended to once there is space, and
+        StorageError for a segment that does not continue the chain.
+        """
+        end_zxid, end_crc = self.end
+        for segment in segments:
+            if segment.prev_zxid != end_zxid or segment.prev_crc != end_crc:
+                raise StorageError(
+                    f"the segment from {segment.first_zxid:#x} continues {segment.prev_zxid:#x},"
+                    f" crc {segment.prev_crc:08x}; the log ends at {end_zxid:#x}, crc {end_crc:08x}",
+                    where=self.path,
+                )
+            end_zxid, end_crc = segment.last_zxid, segment.crc
+        database, key = self._segments, _KEY.pack
+
+        def put_all(batch: Any) -> None:
+            for segment in segments:
+                batch.put(key(segment.first_zxid), segment.data, append=True, db=database)
+
+        self._env.write(put_all)
+        self.end = Link(end_zxid, end_crc)
+
+    def read(self, after_zxid: int) -> Iterator[Segment]:
+        """The segments behind `after_zxid`, oldest first, each checked, and checked to continue the one before.
+
+        `after_zxid` lies at or behind `start` and normally at a segment's end; if not, the first segment given is
+        the one that holds it. Segments appended meanwhile are given too. Raises DamageError, which names the first
+        zxid that cannot be trusted, also where history is dropped under a slow reader.
+        """
+        previous: Link | None = None
+        while batch := self._slice(after_zxid):
+            for key, data in batch:
+                segment = self._decoded(key, data)
+                if previous is not None:
+                    self._check_link(previous, segment)
+                elif segment.prev_zxid > after_zxid:
+                    raise self._missing(after_zxid, segment)
+                previous = Link(segment.last_zxid, segment.crc)
+                if segment.last_zxid > after_zxid:
+                    after_zxid = segment.last_zxid
+                    yield segment
+
+    def last(self) -> Segment | None:
+        """The newest segment, checked; None in an empty log."""
+        with self._env.view() as view:
+            cursor = view.cursor(db=self._segments)
+            found = cursor.last()
+            key, data = cursor.item()
+        return self._decoded(key, data) if found else None
+
+    def crc_at(self, zxid: int) -> int | None:
+        """The CRC of the segment that ends at `zxid`; None where no segment, nor the log's start, ends there."""
+        if zxid == self.start.zxid:
+            return self.start.crc
+        if zxid == self.end.zxid:
+            return self.end.crc
+        segment = next(self.read(zxid - 1), None) if zxid > self.start.zxid else None
+        return segment.crc if segment is not None and segment.last_zxid == zxid else None
+
+    def drop_before(self, zxid: int, at_most: int) -> int:
+        """Drop up to `at_most` of the oldest segments, those that end at or before `zxid`, but never the last of all.
+
+        One batch. Returns how many went: fewer than `at_most` when there are no more.
+        """
+        database = self._segments
+
+        def drop(batch: Any) -> tuple[int, Link]:
+            cursor = batch.cursor(db=database)
+            start, count = self.start, 0
+            found = cursor.first()
+            while found and count < at_most:
+                oldest = cursor.key()
+                if not cursor.next():
+                    break
+                following = self._decoded(*cursor.item())
+                if following.prev_zxid > zxid:
+                    break
+                cursor.set_key(oldest)
+                cursor.delete()  # which moves the cursor on to the one that follows
+                start, count = Link(following.prev_zxid, following.prev_crc), count + 1
+            if count:
+                batch.put(b"start", msgpack.packb(start), db=self._meta)
+            return count, start
+
+        count, self.start = self._env.write(drop)
+        return count
+
+    def truncate_after(self, zxid: int) -> None:
+        """Drop every segment behind `zxid`, which is the end of a segment or the log's start.
+
+        For a learner whose newest segments were never committed. Raises StorageError if the chain has no such end.
+        """
+        crc = self.crc_at(zxid)
+        if crc is None:
+            raise StorageError(f"no segment ends at {zxid:#x}, so the log cannot be cut there", where=self.path)
+        database = self._segments
+
+        def drop(batch: Any) -> None:
+            cursor = batch.cursor(db=database)
+            found = cursor.set_range(_KEY.pack(zxid + 1))
+            while found:
+                cursor.delete()
+                found = bool(cursor.key())
+
+        self._env.write(drop)
+        self.end = Link(zxid, crc)
+
+    def restart(self, start: Link) -> None:
+        """Drop all segments: the next one continues `start`, the state of a tree that came from elsewhere."""
+
+        def replace(batch: Any) -> None:
+            batch.drop(self._segments, delete=False)
+            batch.put(b"start", msgpack.packb(start), db=self._meta)
+
+        self._env.write(replace)
+        self.start = self.end = start
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    @property
+    def epochs(self) -> Epochs:
+        """What this server promised; zeros in a new log."""
+        return Epochs(*(self._get(b"epochs") or (0, 0)))
+
+    def set_epochs(self, epochs: Epochs) -> None:
+        """Promise; on disk when this returns."""
+        self._put({b"epochs": epochs})
+
+    @property
+    def ensemble_id(self) -> bytes | None:
+        """128 random bits shared by all servers of an ensemble; None until they are agreed on."""
+        value: bytes | None = self._get(b"ensemble_id")
+        return value
+
+    def set_ensemble_id(self, ensemble_id: bytes) -> None:
+        """Belong to that ensemble from now on."""
+        assert len(ensemble_id) == 16, "an ensemble id has 128 bits"
+        self._put({b"ensemble_id": ensemble_id})
+
+    @property
+    def store_id(self) -> bytes | None:
+        """The id of the data directory that this log belongs to; None in a new log."""
+        value: bytes | None = self._get(b"store_id")
+        return value
+
+    def set_store_id(self, store_id: bytes) -> None:
+        """Belong to that data directory."""
+        self._put({b"store_id": store_id})
+
+    def used_bytes(self) -> int:
+        """Bytes of the pages that hold segments. The file never shrinks; freed pages are used again."""
+        with self._env.view() as view:
+            return self._env.bytes_in(view, b"segments")
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _get(self, name: bytes) -> Any:
+        with self._env.view() as view:
+            value = view.get(name, db=self._meta)
+        return None if value is None else msgpack.unpackb(value)
+
+    def _put(self, values: dict[bytes, Any]) -> None:
+        def put_all(batch: Any) -> None:
+            for name, value in values.items():
+                batch.put(name, msgpack.packb(value), db=self._meta)
+
+        self._env.write(put_all)
+
+    def _slice(self, after_zxid: int) -> list[tuple[bytes, bytes]]:
+        """Some stored segments in one short view: the one that holds the first zxid after `after_zxid`, and more."""
+        rows: list[tuple[bytes, bytes]] = []
+        if after_zxid >= self.end.zxid:
+            return rows
+        size = 0
+        with self._env.view() as view:
+            cursor = view.cursor(db=self._segments)
+            found = cursor.set_range(_KEY.pack(after_zxid + 1))
+            if not found:
+                found = cursor.last()
+            elif self._decoded(*cursor.item()).prev_zxid > after_zxid:
+                found = cursor.prev() or cursor.first()  # the segment before begins earlier and ends later
+            while found and len(rows) < _SLICE_SEGMENTS and size < _SLICE_BYTES:
+                rows.append(cursor.item())
+                size += len(rows[-1][1])
+                found = cursor.next()
+        return rows
+
+    def _decoded(self, key: bytes, data: bytes) -> Segment:
+        zxid = _KEY.unpack(key)[0]
+        try:
+            segment = segments_.decode(data)
+        except DamageError as error:
+            raise self._damage(str(error), zxid) from error
+        if segment.first_zxid != zxid:
+            raise self._damage(f"the segment stored under {zxid:#x} begins at {segment.first_zxid:#x}", zxid)
+        return segment
+
+    def _check_link(self, previous: Link, segment: Segment) -> None:
+        if segment.prev_zxid > previous.zxid:
+            raise self._missing(previous.zxid, segment)
+        if (segment.prev_zxid, segment.prev_crc) != previous:
+            raise self._damage(
+                f"the segment from {segment.first_zxid:#x} continues {segment.prev_zxid:#x},"
+                f" crc {segment.prev_crc:08x}, not {previous.zxid:#x}, crc {previous.crc:08x}, which stands before it",
+                segment.first_zxid,
+            )
+
+    def _missing(self, zxid: int, segment: Segment) -> DamageError:
+        return self._damage(f"segments are missing between {zxid:#x} and {segment.prev_zxid:#x}", zxid + 1)
+
+    def _damage(self, message: str, zxid: int) -> DamageError:
+        error = DamageError(message, where=self.path, advice=_DAMAGED)
+        error.zxid = zxid
+        return error
