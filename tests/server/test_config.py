@@ -1,0 +1,330 @@
+"""What a server is told, from every source."""
+
+from pathlib import Path
+
+import pytest
+
+from zkstore import limits
+from zkstore.errors import ConfigError
+from zkstore.server.config import Config, load
+from zkstore.server.settings import SETTINGS
+
+
+def zoo_cfg(directory: Path, *lines: str, name: str = "zoo.cfg") -> Path:
+    path = directory / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def load_lines(directory: Path, *lines: str) -> tuple[Config, list[str]]:
+    return load(zoo_cfg(directory, "dataDir=/srv/zk", *lines), {}, {})
+
+
+def refusal(directory: Path, *lines: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_lines(directory, *lines)
+    return str(caught.value).replace(str(directory), "")
+
+
+def test_told_nothing_a_server_has_the_defaults() -> None:
+    assert load(None, {}, {}) == (Config(), [])
+    assert Config().data_dir == Path("data")
+    assert (Config().session_timeout_ms_min, Config().session_timeout_ms_max) == (4_000, 40_000)
+
+
+def test_every_setting_but_the_read_only_one_is_a_field() -> None:
+    fields = set(Config.__dataclass_fields__)
+
+    assert fields == {setting.field for setting in SETTINGS} - {"read_only_mode"}
+
+
+def test_a_zoo_cfg_as_people_have_it_is_taken_without_a_word(tmp_path: Path) -> None:
+    config, warnings = load_lines(
+        tmp_path,
+        "dataLogDir=/log",
+        "clientPort=2182",
+        "clientPortAddress=127.0.0.1",
+        "clientPortListenBacklog=100",
+        "tickTime=3000",
+        "initLimit=10",
+        "syncLimit=5",
+        "maxClientCnxns=0",
+        "maxCnxns=500",
+        "maxSessionTimeout=-1",
+        "autopurge.snapRetainCount=5",
+        "autopurge.purgeInterval=24",
+        "electionAlg=3",
+        "preAllocSize=65536",
+        "forceSync=yes",
+        "serverCnxnFactory=org.apache.zookeeper.server.NIOServerCnxnFactory",
+        "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
+        "admin.enableServer=true",
+        "zookeeper.snapCount=5000",
+        "jute.maxbuffer=0x1fffff",
+        "4lw.commands.whitelist=stat, ruok , *",
+    )
+
+    assert warnings == []
+    assert config == Config(
+        data_dir=Path("/srv/zk"),
+        data_log_dir=Path("/log"),
+        client_port=2182,
+        client_host="127.0.0.1",
+        listen_backlog=100,
+        tick_ms=3_000,
+        session_timeout_ms_min=6_000,
+        session_timeout_ms_max=60_000,
+        connections_per_address_max=0,
+        connections_max=500,
+        snapshots_kept=5,
+        checkpoint_txns=5_000,
+        frame_bytes_max=0x1FFFFF,
+        four_letter_words=frozenset({"srvr", "stat", "ruok", "*"}),
+    )
+
+
+def test_flags_win_over_variables_over_the_images_variables_over_the_file(tmp_path: Path) -> None:
+    path = zoo_cfg(tmp_path, "dataDir=/file", "tickTime=1000", "maxClientCnxns=1", "clientPort=1")
+    image = {"ZOO_DATA_DIR": "/image", "ZOO_TICK_TIME": "2000", "ZOO_MAX_CLIENT_CNXNS": "2"}
+    own = {"ZKSTORE_DATA_DIR": "/own", "ZKSTORE_TICK_MS": "3000"}
+
+    config, warnings = load(path, {"data_dir": "/flag"}, {**image, **own})
+
+    assert warnings == []
+    assert config.data_dir == Path("/flag")
+    assert (config.tick_ms, config.connections_per_address_max, config.client_port) == (3_000, 2, 1)
+
+
+def test_the_container_images_variables_are_understood() -> None:
+    config, warnings = load(
+        None,
+        {},
+        {
+            "ZOO_MY_ID": "1",
+            "ZOO_SERVERS": "server.1=localhost:2888:3888;2185",
+            "ZOO_DATA_LOG_DIR": "/datalog",
+            "ZOO_AUTOPURGE_PURGEINTERVAL": "0",
+            "ZOO_STANDALONE_ENABLED": "false",
+            "ZOO_4LW_COMMANDS_WHITELIST": "ruok",
+            "ZOO_TICK_TIME": "",
+            "ZOO_CFG_EXTRA": "maxCnxns=7 readonlymode.enabled=true",
+        },
+    )
+
+    assert warnings == []
+    assert (config.client_port, config.connections_max, config.tick_ms) == (2185, 7, limits.TICK_MS)
+    assert config.data_log_dir == Path("/datalog")
+    assert config.four_letter_words == {"srvr", "ruok", "isro"}
+
+
+def test_the_images_directory_is_looked_into_when_no_file_is_named(tmp_path: Path) -> None:
+    assert load(None, {}, {"ZOO_CONF_DIR": str(tmp_path)}) == (Config(), [])
+
+    zoo_cfg(tmp_path, "dataDir=/srv", "clientPort=2190")
+
+    config, _ = load(None, {}, {"ZOO_CONF_DIR": str(tmp_path)})
+    assert config.client_port == 2190
+
+
+def test_toml_takes_either_name_and_its_own_types(tmp_path: Path) -> None:
+    path = zoo_cfg(
+        tmp_path,
+        'data_dir = "/srv/zk"',
+        "client_port = 0",
+        "autopurge.snapRetainCount = 4",
+        "extended_types = false",
+        'four_letter_words = ["ruok", "mntr"]',
+        'history_bytes_max = "2G"',
+        "[zkstore]",
+        'memoryBytesMax = "512 MiB"',
+        name="zkstore.toml",
+    )
+
+    config, warnings = load(path, {}, {})
+
+    assert warnings == []
+    assert (config.client_port, config.snapshots_kept, config.extended_types) == (0, 4, False)
+    assert (config.history_bytes_max, config.memory_bytes_max) == (2 << 30, 512 << 20)
+    assert config.four_letter_words == {"srvr", "ruok", "mntr"}
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("tickTime=fast", "tickTime=fast: give a whole number from 1 to 2147483647"),
+        ("tickTime=0", "tickTime=0: give a whole number from 1 to 2147483647"),
+        ("tickTime=-5", "tickTime=-5: give a whole number from 1 to 2147483647"),
+        ("clientPort=65536", "clientPort=65536: give a whole number from 0 to 65535"),
+        ("clientPort=", "clientPort=: give a whole number from 0 to 65535"),
+        ("clientPort=1_0", "clientPort=1_0: give a whole number from 0 to 65535"),
+        (
+            "minSessionTimeout=-2",
+            "minSessionTimeout=-2: give a whole number from 1 to 2147483647, or -1 for the default",
+        ),
+        ("extendedTypesEnabled=on", "extendedTypesEnabled=on: give true or false"),
+        ("skipACL=maybe", "skipACL=maybe: give yes or no"),
+        ("clientPortAddress=a b", "clientPortAddress=a b: give a host name or an address"),
+        ("zkstore.historyBytesMax=0", "zkstore.historyBytesMax=0: give a number of bytes above 0"),
+        ("zkstore.historyBytesMax=1.5G", "zkstore.historyBytesMax=1.5G: give a number of bytes above 0"),
+        ("zkstore.logLevel=loud", "zkstore.logLevel=loud: give debug, info, warning or error"),
+        ("jute.maxbuffer=2000000000", "jute.maxbuffer=2000000000: give a whole number from 64 to 1073741824"),
+        ("dataLogDir=", "dataLogDir=: give the path of a directory"),
+    ],
+)
+def test_a_value_without_sense_is_named_with_its_place_and_with_what_would_do(
+    tmp_path: Path, line: str, complaint: str
+) -> None:
+    assert refusal(tmp_path, line).startswith(f"/zoo.cfg:2: {complaint}")
+
+
+def test_a_complaint_about_a_flag_or_a_variable_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"^--client-port=x: give a whole number"):
+        load(None, {"client_port": "x"}, {})
+    with pytest.raises(ConfigError, match=r"^ZKSTORE_CLIENT_PORT=x: give a whole number"):
+        load(None, {}, {"ZKSTORE_CLIENT_PORT": "x"})
+    with pytest.raises(ConfigError, match=r"^ZOO_CFG_EXTRA: snapCount=1: give a whole number"):
+        load(None, {}, {"ZOO_CFG_EXTRA": "snapCount=1"})
+    with pytest.raises(ConfigError, match=r"^ZOO_CFG_EXTRA: debug is no setting"):
+        load(None, {}, {"ZOO_CFG_EXTRA": "debug"})
+
+
+def test_session_timeouts_that_let_nothing_through_are_refused(tmp_path: Path) -> None:
+    assert "shortest session timeout (9000 ms) is above the longest (8000 ms)" in refusal(
+        tmp_path, "minSessionTimeout=9000", "maxSessionTimeout=8000"
+    )
+    assert "shortest session timeout (4000 ms) is above the longest (50 ms)" in refusal(
+        tmp_path, "maxSessionTimeout=50"
+    )
+    assert "too long for clients" in refusal(tmp_path, "tickTime=2000000000")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("secureClientPort=2281", "does not serve TLS"),
+        ("ssl.clientAuth=need", "does not serve TLS"),
+        ("client.portUnification=true", "does not serve TLS"),
+        ("sessionRequireClientSASLAuth=true", "has no SASL"),
+        ("requireClientAuthScheme=sasl", "has no SASL"),
+        ("enforce.auth.enabled=true", "cannot demand it"),
+        ("DigestAuthenticationProvider.digestAlg=SHA3-256", "digests are SHA1"),
+        ("DigestAuthenticationProvider.enabled=false", "cannot be switched off"),
+        ("peerType=observer", "stands alone"),
+        ("dynamicConfigFile=/conf/zoo.cfg.dynamic", "stands alone"),
+        ("server.1=a:2888:3888:observer;2181", "is a participant"),
+        ("server.1=a:2888:3888;2181;2281", "does not serve TLS"),
+        ("server.1=a", "give host:quorumPort:electionPort;clientPort"),
+        ("server.1=a:2888:2888", "give host:quorumPort:electionPort;clientPort"),
+        ("server.1=a:2888:3888;x:y", "give host:quorumPort:electionPort;clientPort"),
+    ],
+)
+def test_what_would_be_unsafe_to_leave_out_is_refused(tmp_path: Path, line: str, reason: str) -> None:
+    complaint = refusal(tmp_path, line)
+
+    assert complaint.startswith("/zoo.cfg:2: ")
+    assert reason in complaint
+
+
+def test_what_is_asked_for_without_being_asked_for_is_fine(tmp_path: Path) -> None:
+    _, warnings = load_lines(
+        tmp_path,
+        "client.portUnification=false",
+        "sessionRequireClientSASLAuth=false",
+        "enforce.auth.enabled=False",
+        "peerType=participant",
+        "audit.enable=false",
+        "ssl.quorum.clientAuth=need",
+    )
+
+    assert warnings == []
+
+
+def test_passwords_and_digests_stay_out_of_messages(tmp_path: Path) -> None:
+    assert "hunter2" not in refusal(tmp_path, "ssl.keyStore.password=hunter2")
+    assert "hunter2" not in refusal(tmp_path, "DigestAuthenticationProvider.superDigest=hunter2")
+    assert "hunter2" not in refusal(tmp_path, "zookeeper.DigestAuthenticationProvider.superDigest=hunter2")
+
+    config, _ = load_lines(tmp_path, "DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
+
+    assert config.super_digest == "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+    assert "D/InIHSb7y" not in repr(config)
+
+
+def test_a_second_server_is_refused_because_nothing_would_be_replicated(tmp_path: Path) -> None:
+    complaint = refusal(tmp_path, "server.1=a:2888:3888", "server.2=b:2888:3888")
+
+    assert complaint.startswith("/zoo.cfg:2: server.1: server.1, server.2 make an ensemble")
+
+
+def test_the_only_server_line_says_where_to_listen(tmp_path: Path) -> None:
+    for client, host, port in [
+        (";2185", "0.0.0.0", 2185),
+        (";127.0.0.1:2186", "127.0.0.1", 2186),
+        (";[::1]:2187", "::1", 2187),
+        ("", "0.0.0.0", 2181),
+    ]:
+        config, warnings = load_lines(tmp_path, f"server.3=[fd00::1]:2888:3888:participant{client}")
+        assert (config.client_host, config.client_port, warnings) == (host, port, [])
+
+
+def test_a_server_line_must_not_contradict_the_client_port(tmp_path: Path) -> None:
+    assert load_lines(tmp_path, "clientPort=2185", "server.1=a:2888:3888;2185")[0].client_port == 2185
+    for stated in ("clientPort=2184", "client_port=2184", "clientPortAddress=127.0.0.1"):
+        assert f"{stated}: " in refusal(tmp_path, stated, "server.1=a:2888:3888;0.0.0.0:2185")
+
+
+def test_a_server_line_without_a_client_host_leaves_the_address_alone(tmp_path: Path) -> None:
+    config, _ = load_lines(tmp_path, "clientPortAddress=127.0.0.1", "server.1=a:2888:3888;2185")
+
+    assert (config.client_host, config.client_port) == ("127.0.0.1", 2185)
+
+
+def test_unknown_settings_are_warned_of_with_the_likely_one(tmp_path: Path) -> None:
+    path = zoo_cfg(tmp_path, "dataDir=/srv", "ticktime=2000", "snapCuont=5", "whatever=1")
+
+    _, warnings = load(path, {}, {"ZKSTORE_CLIENTPORT": "2181"})
+
+    assert [line.replace(str(tmp_path), "") for line in warnings] == [
+        "/zoo.cfg:2: ticktime: unknown setting, ignored; did you mean tickTime?",
+        "/zoo.cfg:3: snapCuont: unknown setting, ignored; did you mean snapCount?",
+        "/zoo.cfg:4: whatever: unknown setting, ignored",
+        "ZKSTORE_CLIENTPORT: unknown setting, ignored; did you mean ZKSTORE_CLIENT_PORT?",
+    ]
+
+
+def test_what_people_would_miss_is_warned_of(tmp_path: Path) -> None:
+    _, warnings = load_lines(
+        tmp_path, "forceSync=no", "audit.enable=true", "authProvider.1=org.example.Provider", "skipACL=yes"
+    )
+
+    assert [line.replace(str(tmp_path), "") for line in warnings] == [
+        "/zoo.cfg:2: forceSync=no: zkstore always syncs before it answers a write",
+        "/zoo.cfg:3: audit.enable=true: there is no audit log",
+        "/zoo.cfg:4: authProvider.1=org.example.Provider: not loaded; identities are world, ip, digest and auth",
+        "/zoo.cfg:5: skipACL=yes: ACLs are not checked",
+    ]
+
+
+def test_a_file_without_a_data_directory_gets_the_default_and_a_warning(tmp_path: Path) -> None:
+    config, [warning] = load(zoo_cfg(tmp_path, "clientPort=2181"), {}, {})
+
+    assert config.data_dir == Path("data")
+    assert "no dataDir; using " in warning
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "latin.cfg").write_bytes(b"dataDir=/srv/\xe9")
+    (tmp_path / "broken.toml").write_text("tick_ms = \n")
+    (tmp_path / "odd.toml").write_text("tick_ms = 1.5")
+    for name, complaint in [
+        ("missing.cfg", "no such file"),
+        ("", "a directory, not a file"),
+        ("latin.cfg", "byte 13 is not UTF-8"),
+        ("latin.cfg/zoo.cfg", "cannot be read (Not a directory)"),
+        ("broken.toml", "not TOML: Invalid value (at line 1"),
+        ("odd.toml", "tick_ms: give a string, a whole number"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / name, {}, {})
+        assert complaint in str(caught.value)
+        assert str(tmp_path) in str(caught.value)

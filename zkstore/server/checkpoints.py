@@ -1,0 +1,81 @@
+"""Checkpoints while the server serves: when one is due, and how it gets to disk without anybody waiting for it.
+
+The tree's changed znodes are captured exactly as of one zxid, in slices taken between two turns of the loop, and
+written in another thread. Behind each checkpoint a snapshot is copied from it and history is purged to its budget.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+import trio
+
+from zkstore.errors import DamageError, DiskFullError
+from zkstore.model.tree import Tree
+from zkstore.server.pipeline import Summary
+from zkstore.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+_SLICE: Final = 250  # znodes captured in one turn: well under a millisecond
+_LOOK_EVERY_S: Final = 0.25
+_RETRY_S: Final = 10.0
+_PURGE_STEPS: Final = 4
+
+
+class Checkpoints:
+    """Keeps one store's checkpoint close behind one tree."""
+
+    def __init__(self, tree: Tree, store: Store, *, checkpoint_txns: int) -> None:
+        self.duration_ms = Summary()
+        self._tree = tree
+        self._store = store
+        self._checkpoint_txns = checkpoint_txns
+        self._done_zxid = tree.zxid
+
+    async def run(self) -> None:
+        """Write a checkpoint whenever one is due, until cancelled."""
+        while True:
+            await trio.sleep(_LOOK_EVERY_S)
+            if self._tree.zxid - self._done_zxid >= self._checkpoint_txns and not await self.write():
+                await trio.sleep(_RETRY_S)
+
+    async def write(self) -> bool:
+        """Bring the checkpoint up to the tree as it is now; False if the disk was full."""
+        started_s = time.perf_counter()
+        capture = self._tree.begin_capture()
+        in_thread = trio.to_thread.run_sync
+        try:
+            await in_thread(self._store.begin_checkpoint)
+            while znodes := capture.take(_SLICE):
+                await in_thread(self._store.put_checkpoint, znodes)
+            await in_thread(self._store.finish_checkpoint, capture.zxid, capture.digest, capture.sessions)
+        except DiskFullError as error:
+            logger.error("no checkpoint could be written; the log keeps everything meanwhile. %s", error)
+            self._store.abandon_checkpoint()
+            self._tree.abandon_capture()
+            return False
+        except trio.Cancelled:
+            self._store.abandon_checkpoint()
+            self._tree.abandon_capture()
+            raise
+        self._tree.end_capture()
+        self._done_zxid = capture.zxid
+        took_ms = (time.perf_counter() - started_s) * 1000
+        self.duration_ms.add(took_ms)
+        logger.info("checkpoint at zxid %#x: %d changed znodes in %.0f ms", capture.zxid, capture.count, took_ms)
+        await self._keep_history()
+        return True
+
+    async def _keep_history(self) -> None:
+        """A snapshot of the checkpoint, then as much purging as the budget asks for."""
+        try:
+            await trio.to_thread.run_sync(self._store.take_snapshot)
+            while await trio.to_thread.run_sync(self._store.purge, _PURGE_STEPS):
+                pass
+        except DiskFullError as error:
+            logger.error("no snapshot could be copied. %s", error)
+        except DamageError as error:
+            logger.error("history is not purged: %s", error)

@@ -1,0 +1,143 @@
+"""Settings of Apache ZooKeeper's that zkstore knows and has no value of its own for, each with the reason.
+
+The rule: what asks for protection or replication that this server would not give is refused; what
+asks for something that people would miss is warned of; what has nothing to act on here, or is so
+without being asked for, is passed over. Server lines (`server.N`) are read in `server_lines`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
+
+
+class Verdict(Enum):
+    """What becomes of a setting."""
+
+    REFUSED = "refused"
+    WARNED = "warned of"
+    PASSED_OVER = "passed over"
+
+
+class ForeignSetting(NamedTuple):
+    """`pattern` is a key, or several by a `*`; with one of the `harmless` values (lower case) nothing is to be said."""
+
+    pattern: str
+    verdict: Verdict
+    reason: str
+    harmless: frozenset[str] = frozenset()
+
+
+_OFF: Final = frozenset({"", "false", "no"})
+_REFUSED, _WARNED, _PASSED_OVER = Verdict.REFUSED, Verdict.WARNED, Verdict.PASSED_OVER
+
+_NO_TLS: Final = "this server does not serve TLS; put a TLS proxy in front of it and remove the setting"
+_NO_SASL: Final = "this server has no SASL and lets everybody in; protect znodes by digest ACLs and remove the setting"
+_ONE_SERVER: Final = "a single server has nobody to talk to"
+_NO_ADMIN_PORT: Final = "figures come from the four-letter words, mntr above all"
+_THREADS: Final = "zkstore needs no tuning of threads and queues"
+_JAVA: Final = "concerns Java"
+
+# The first match counts, so the particular stands before the general.
+FOREIGN_SETTINGS: Final = (
+    # Protection.
+    ForeignSetting("ssl.quorum.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("ssl.*", _REFUSED, _NO_TLS),
+    ForeignSetting("secureClientPort*", _REFUSED, _NO_TLS),
+    ForeignSetting("client.portUnification", _REFUSED, _NO_TLS, _OFF),
+    ForeignSetting("client.certReload", _PASSED_OVER, "there is no certificate"),
+    ForeignSetting("sessionRequireClientSASLAuth", _REFUSED, _NO_SASL, _OFF),
+    ForeignSetting("requireClientAuthScheme", _REFUSED, _NO_SASL, frozenset({"", "none"})),
+    ForeignSetting("enforce.auth.enabled", _REFUSED, "this server cannot demand it; remove the setting", _OFF),
+    ForeignSetting("enforce.auth.schemes", _PASSED_OVER, "counts only beside enforce.auth.enabled"),
+    ForeignSetting(
+        "DigestAuthenticationProvider.enabled", _REFUSED, "digest cannot be switched off", frozenset({"true"})
+    ),
+    ForeignSetting("DigestAuthenticationProvider.digestAlg", _REFUSED, "digests are SHA1 here", frozenset({"sha1"})),
+    ForeignSetting("ensembleAuthName", _REFUSED, "this server does not check the ensemble's name; remove the setting"),
+    ForeignSetting("authProvider.*", _WARNED, "not loaded; identities are world, ip, digest and auth"),
+    ForeignSetting("X509AuthenticationProvider.*", _WARNED, "there are no certificates, so nobody gets these rights"),
+    ForeignSetting("superUser*", _WARNED, "there is no SASL, so nobody gets these rights; see superDigest"),
+    ForeignSetting("letAnySaslUserDoX", _PASSED_OVER, "there is no SASL"),
+    ForeignSetting("allowSaslFailedClients", _PASSED_OVER, "there is no SASL"),
+    ForeignSetting("sasl.*", _PASSED_OVER, "there is no SASL"),
+    ForeignSetting("jaasLoginRenew", _PASSED_OVER, "there is no SASL"),
+    ForeignSetting("kerberos.*", _PASSED_OVER, "there is no SASL"),
+    ForeignSetting("IPAuthenticationProvider.*", _PASSED_OVER, "concerns HTTP"),
+    ForeignSetting("fips-mode", _PASSED_OVER, _JAVA),
+    ForeignSetting("audit.enable", _WARNED, "there is no audit log", _OFF),
+    ForeignSetting("audit.*", _PASSED_OVER, "there is no audit log"),
+    # Replication.
+    ForeignSetting("peerType", _REFUSED, "this server stands alone", frozenset({"participant"})),
+    ForeignSetting("dynamicConfigFile", _REFUSED, "this server stands alone; remove the setting"),
+    ForeignSetting("oraclePath", _REFUSED, "this server stands alone; remove the setting"),
+    ForeignSetting("group.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("weight.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("initLimit", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("syncLimit", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("connectToLearnerMasterLimit", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("standaloneEnabled", _PASSED_OVER, "a single server is an ensemble of one either way"),
+    ForeignSetting("reconfigEnabled", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("electionAlg", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("electionPortBindRetry", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("cnxTimeout", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("quorum*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("sslQuorum*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("portUnification", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("multiAddress.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("observer*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("learner.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("follower.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("leader.*", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("leaderServes", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("syncEnabled", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("tcpKeepAlive", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("localSessions*", _PASSED_OVER, "a single server has no local sessions"),
+    # The disk.
+    ForeignSetting("forceSync", _WARNED, "zkstore always syncs before it answers a write", frozenset({"yes", "true"})),
+    ForeignSetting("autopurge.purgeInterval", _PASSED_OVER, "history is kept within zkstore.historyBytesMax"),
+    ForeignSetting("preAllocSize", _PASSED_OVER, "LMDB manages the log's space"),
+    ForeignSetting("snapSizeLimitInKb", _PASSED_OVER, "a checkpoint costs what changed; snapCount sets how often"),
+    ForeignSetting("txnLogSizeLimitInKb", _PASSED_OVER, "LMDB manages the log's space"),
+    ForeignSetting("snapshot.*", _PASSED_OVER, "concerns Apache's snapshot files"),
+    ForeignSetting("commitLogCount", _PASSED_OVER, "the log itself serves who catches up"),
+    ForeignSetting("fsync.warningthresholdms", _PASSED_OVER, "sync times are among mntr's figures"),
+    ForeignSetting("flushDelay", _PASSED_OVER, "a group commits as soon as the disk is free"),
+    ForeignSetting("maxWriteQueuePollTime", _PASSED_OVER, "a group commits as soon as the disk is free"),
+    ForeignSetting("maxBatchSize", _PASSED_OVER, "a group commits as soon as the disk is free"),
+    ForeignSetting("digest.enabled", _PASSED_OVER, "the tree's digest is always checked"),
+    ForeignSetting("jute.maxbuffer.extrasize", _PASSED_OVER, "records on disk need no extra limit"),
+    ForeignSetting("closeSessionTxn.enabled", _PASSED_OVER, "concerns Apache's log"),
+    ForeignSetting("serializeLastProcessedZxid.enabled", _PASSED_OVER, "checkpoints always carry their zxid"),
+    ForeignSetting("datadir.autocreate", _PASSED_OVER, "a missing data directory is created"),
+    ForeignSetting("db.autocreate", _PASSED_OVER, "a missing data directory is created"),
+    ForeignSetting("trust.empty.snapshot", _PASSED_OVER, "recovery never trusts what it cannot check"),
+    # Requests and connections.
+    ForeignSetting("maxResponseCacheSize", _PASSED_OVER, "every znode is kept as its answer"),
+    ForeignSetting("maxGetChildrenResponseCacheSize", _PASSED_OVER, "every znode is kept as its answer"),
+    ForeignSetting("enableEagerACLCheck", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("emulate353TTLNodes", _PASSED_OVER, "concerns Apache's log of 3.5.3"),
+    ForeignSetting("znode.container.*", _PASSED_OVER, "expired znodes are looked for at a pace of zkstore's own"),
+    ForeignSetting("request_*", _PASSED_OVER, _THREADS),
+    ForeignSetting("throttled_op_wait_time", _PASSED_OVER, _THREADS),
+    ForeignSetting("largeRequest*", _PASSED_OVER, "frames and memory are bounded without it"),
+    ForeignSetting("connection_throttle_*", _PASSED_OVER, "see maxClientCnxns and maxCnxns"),
+    ForeignSetting("clientTcpKeepAlive", _PASSED_OVER, "session timeouts find dead clients"),
+    ForeignSetting("serverCnxnFactory", _PASSED_OVER, _JAVA),
+    ForeignSetting("nio.*", _PASSED_OVER, _THREADS),
+    ForeignSetting("netty.*", _PASSED_OVER, _JAVA),
+    ForeignSetting("commitProcessor.*", _PASSED_OVER, _THREADS),
+    ForeignSetting("watchManagerName", _PASSED_OVER, _JAVA),
+    ForeignSetting("watcherCleaner*", _PASSED_OVER, _JAVA),
+    ForeignSetting("jvm.*", _PASSED_OVER, _JAVA),
+    ForeignSetting("jmx.*", _PASSED_OVER, _JAVA),
+    # Figures.
+    ForeignSetting("metricsProvider.*", _PASSED_OVER, _NO_ADMIN_PORT),
+    ForeignSetting("admin.*", _PASSED_OVER, _NO_ADMIN_PORT),
+)
+
+
+def find(key: str) -> ForeignSetting | None:
+    """The entry for `key`, or None for a key that nobody knows."""
+    return next((setting for setting in FOREIGN_SETTINGS if fnmatchcase(key, setting.pattern)), None)

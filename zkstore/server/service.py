@@ -1,0 +1,270 @@
+"""One server, from start to stop.
+
+    start   own the data directory, recover the tree, listen, then say that clients may come
+    run     client port, ticker, checkpoints; a storage error ends them all
+    stop    no new clients, finish what the disk has, close connections, checkpoint, leave a note
+
+The order of the stop is what makes it orderly: nothing is read any more that would have to be answered, everything
+proposed is durable and answered, and the checkpoint spares the next start the replay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from zkstore import limits
+from zkstore.errors import ConfigError
+from zkstore.model import zxid
+from zkstore.net.client_port import ClientPort, PortSettings, listen
+from zkstore.replica.conversation import Word
+from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.server import memory
+from zkstore.server.checkpoints import Checkpoints
+from zkstore.server.config import Config
+from zkstore.server.notify import NOTIFY_SOCKET, ServiceManager
+from zkstore.server.pipeline import Pipeline
+from zkstore.server.view import View
+from zkstore.storage.recovery import Recovered
+from zkstore.storage.store import CleanNote, Store
+from zkstore.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+_TICK_S: Final = 0.1
+_STALL_MS: Final = 500  # a tick later than this was the server's own standstill, not its clients' silence
+_MEMORY_EVERY_MS: Final = 1_000
+
+# A thread that has finished a commit must not wait 5 ms, Python's default, for the interpreter: 0.5 ms doubled the
+# writes/s of 16 clients with 16 requests in flight each.
+_SWITCH_INTERVAL_S: Final = 0.0005
+
+# Nearly all that lives long are bytes and dictionaries of bytes, which the collector does not even visit; collecting
+# rarely keeps it from visiting the rest often.
+_GC_THRESHOLDS: Final = (50_000, 20, 100)
+
+WordsOf = Callable[[View], Mapping[bytes, Word]]
+"""Makes the four-letter words for a server; they live in a higher room."""
+
+
+class Service:
+    """A recovered server that listens; `run` serves until `stop` was called or something failed.
+
+    Attributes:
+        address: where it listens, host and port.
+        clean_note: what to leave in the data directory; None until everything was brought to an end in order.
+    """
+
+    def __init__(self, config: Config, store: Store, recovered: Recovered, words_of: WordsOf) -> None:
+        self.clean_note: CleanNote | None = None
+        self._stopping = trio.Event()
+        self._next_memory_look_ms = 0
+        self._memory_bytes_max = config.memory_bytes_max or memory.default_limit_bytes()
+        self.replica = Replica(
+            recovered.tree,
+            _replica_settings(config),
+            now_ms=_now_ms(),
+            time_ms=_time_ms(),
+            last_crc=store.log.end.crc,
+            make_password=lambda: secrets.token_bytes(limits.PASSWORD_BYTES),
+        )
+        listeners = _listen(config)
+        self.address: tuple[str, int] = listeners[0].getsockname()[:2]
+        self.pipeline = Pipeline(self.replica, store)
+        self.checkpoints = Checkpoints(recovered.tree, store, checkpoint_txns=config.checkpoint_txns)
+        self.port = ClientPort(
+            self.replica,
+            listeners,
+            PortSettings(
+                connections_per_address_max=config.connections_per_address_max,
+                connections_max=config.connections_max,
+                handshake_timeout_ms=config.handshake_timeout_ms,
+            ),
+            clock=self._read_clocks,
+            after_input=self.pipeline.hand_over,
+        )
+        self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
+        bound = replace(config, client_port=self.address[1])
+        self.view = View(bound, self.replica, store, self.port, self.pipeline, self.checkpoints)
+        self.replica.words.update(words_of(self.view))
+
+    def stop(self) -> None:
+        """Begin the orderly stop; `run` returns when it is done."""
+        self._stopping.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop`. Raises StorageError if the disk cannot be trusted any more."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.port.run)
+                nursery.start_soon(self._tick)
+                nursery.start_soon(self.checkpoints.run)
+                task_status.started()
+                await self._stopping.wait()
+                nursery.cancel_scope.cancel()
+            await self._finish()
+        finally:
+            self.port.close()
+            self.pipeline.close()
+
+    async def _finish(self) -> None:
+        """Bring everything under way to its end, then note that it was."""
+        self.port.stop_accepting()
+        while not self.pipeline.is_idle:
+            await trio.lowlevel.wait_readable(self.pipeline.descriptor)
+            self._read_clocks()
+            self.pipeline.collect()
+            self.port.settle()
+        self.port.close()
+        tree = self.replica.tree
+        if tree.dirty_count and tree.zxid:
+            await self.checkpoints.write()
+        self.clean_note = CleanNote(tree.zxid, tree.digest, _time_ms())
+
+    def _read_clocks(self) -> None:
+        self.replica.now_ms = _now_ms()
+        self.replica.time_ms = _time_ms()
+
+    async def _tick(self) -> None:
+        """Time for the replica and the port; they have no clock of their own."""
+        last_ms = _now_ms()
+        while True:
+            await trio.sleep(_TICK_S)
+            self._read_clocks()
+            now_ms = self.replica.now_ms
+            late_ms = now_ms - last_ms - int(_TICK_S * 1000)
+            last_ms = now_ms
+            if late_ms > _STALL_MS:
+                logger.warning("the server stood still for %d ms; sessions get this much longer", late_ms)
+                self.replica.tracker.postpone(late_ms)
+            self._watch_memory()
+            self.replica.tick()
+            self.port.tick()
+            self.port.settle()
+
+    def _watch_memory(self) -> None:
+        if self._memory_bytes_max is None or self.replica.now_ms < self._next_memory_look_ms:
+            return
+        self._next_memory_look_ms = self.replica.now_ms + _MEMORY_EVERY_MS
+        used = memory.resident_bytes()
+        is_tight = used > self._memory_bytes_max
+        if is_tight != self.replica.refuses_growth:
+            self.replica.refuses_growth = is_tight
+            logger.warning(
+                "memory: %d MiB of %d MiB; %s",
+                used >> 20,
+                self._memory_bytes_max >> 20,
+                "writes that grow the tree are refused" if is_tight else "all writes are served again",
+            )
+
+
+@contextlib.asynccontextmanager
+async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Service]:
+    """A server that has recovered and listens. Raises ConfigError and StorageError, having let go of everything."""
+    started_s = time.perf_counter()
+    store = Store.open(
+        config.data_dir,
+        log_directory=config.data_log_dir,
+        history_bytes_max=config.history_bytes_max,
+        snapshots_kept=config.snapshots_kept,
+    )
+    service: Service | None = None
+    try:
+        recovered = store.recover()
+        _tell_recovery(recovered, (time.perf_counter() - started_s) * 1000)
+        service = Service(config, store, recovered, words_of)
+        _settle_interpreter()
+        yield service
+    finally:
+        store.close(None if service is None else service.clean_note)
+
+
+async def serve(config: Config, words_of: WordsOf, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once. `announce` gets one line when it serves."""
+    manager = ServiceManager(os.environ.get(NOTIFY_SOCKET))
+    async with open_service(config, words_of) as service, trio.open_nursery() as nursery:
+        await nursery.start(service.run)
+        host, port = service.address
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        announce(
+            f"zkstore {VERSION} serves clients at {where}, standalone, with its data in {config.data_dir.absolute()}"
+        )
+        manager.ready(f"serving clients at {where}")
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                logger.info("%s: stopping in order; once more stops at once", signal.Signals(number).name)
+                break
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        manager.stopping()
+        service.stop()
+    logger.info("stopped")
+
+
+def _replica_settings(config: Config) -> ReplicaSettings:
+    return ReplicaSettings(
+        tick_ms=config.tick_ms,
+        session_timeout_ms_min=config.session_timeout_ms_min,
+        session_timeout_ms_max=config.session_timeout_ms_max,
+        frame_bytes_max=config.frame_bytes_max,
+        outstanding_max=config.outstanding_requests_max,
+        super_digest=config.super_digest,
+        skip_acl=config.skip_acl,
+        extended_types=config.extended_types,
+    )
+
+
+def _listen(config: Config) -> list[socket.socket]:
+    try:
+        return listen(config.client_host, config.client_port, config.listen_backlog)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {config.client_host}:{config.client_port}: {error.strerror or error}."
+            " Is another server running there? Choose another clientPort (--client-port; 0 picks a free one)"
+        ) from error
+
+
+def _settle_interpreter() -> None:
+    """Python's own knobs, set once the tree is loaded."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _tell_recovery(recovered: Recovered, took_ms: float) -> None:
+    tree, report = recovered.tree, recovered.report
+    for warning in report.warnings:
+        logger.warning("%s", warning)
+    if report.source == "nothing":
+        logger.info("a new data directory: the tree is empty")
+        return
+    logger.info(
+        "recovered %d znodes and %d sessions up to zxid %s: from the %s at %s and %d txns of the log, in %.0f ms",
+        len(tree.records),
+        len(tree.sessions),
+        zxid.text(tree.zxid),
+        report.source,
+        zxid.text(report.image_zxid),
+        report.txns,
+        took_ms,
+    )
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _time_ms() -> int:
+    return time.time_ns() // 1_000_000

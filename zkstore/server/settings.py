@@ -1,0 +1,162 @@
+"""The settings that zkstore acts on: their names, how each value is read, and a line of help for each.
+
+One table serves every source. A setting's `field` is its name in `Config`, in a TOML file, as a flag
+(`--client-port`) and as a variable (`ZKSTORE_CLIENT_PORT`); its `key` is its name in a zoo.cfg.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from zkstore import limits
+
+INT_MAX: Final = 2**31 - 1
+"""Largest number where a client or Java keeps 32 bits."""
+
+_FRAME_BYTES_CEILING: Final = 1 << 30
+"""A longer frame's length could be mistaken for a four-letter word: the lowest, "conf", is 0x636f6e66."""
+
+_SUPER_DIGEST: Final = re.compile(r"[^:]+:[A-Za-z0-9+/]{27}=")
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+Parser = Callable[[str], Any]
+"""Text to value. A ValueError's text is what would do, to be read after "give": "a whole number from 1 to 9"."""
+
+
+def whole_number(lowest: int, highest: int = INT_MAX) -> Parser:
+    """Decimal, or hexadecimal after 0x as people write jute.maxbuffer."""
+
+    def parse(text: str) -> int:
+        hexadecimal = re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}", text)
+        if hexadecimal or re.fullmatch(r"[+-]?[0-9]{1,20}", text):
+            value = int(text, 16 if hexadecimal else 10)
+            if lowest <= value <= highest:
+                return value
+        raise ValueError(f"a whole number from {lowest} to {highest}")
+
+    return parse
+
+
+def number_or_default(lowest: int) -> Parser:
+    """A whole number; -1 asks for the default, given as None."""
+    number = whole_number(lowest)
+
+    def parse(text: str) -> int | None:
+        if text == "-1":
+            return None
+        try:
+            return int(number(text))
+        except ValueError as error:
+            raise ValueError(f"{error}, or -1 for the default") from None
+
+    return parse
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false` in any case, as ZooKeeper."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    raise ValueError("true or false")
+
+
+def yes_or_no(text: str) -> bool:
+    """skipACL's own spelling beside the booleans'."""
+    if text.lower() in ("yes", "no", "true", "false"):
+        return text.lower() in ("yes", "true")
+    raise ValueError("yes or no")
+
+
+def byte_count(text: str) -> int:
+    """Bytes, or with K, M, G or T a multiple of 1024 of them."""
+    match = re.fullmatch(r"([0-9]{1,18}) ?([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
+        raise ValueError("a number of bytes above 0, such as 1073741824, 512M or 1G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def directory(text: str) -> Path:
+    """A path; whether it can be used is for storage to find out."""
+    if not text or "\0" in text:
+        raise ValueError("the path of a directory")
+    return Path(text)
+
+
+def host(text: str) -> str:
+    """A host name or an address; brackets around an IPv6 address are dropped."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not bare or re.search(r"[\s\[\]/]", bare):
+        raise ValueError("a host name or an address, such as 127.0.0.1, or 0.0.0.0 for all interfaces")
+    return bare
+
+
+def words(text: str) -> frozenset[str]:
+    """A comma list; blanks do not count."""
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
+
+
+def super_digest(text: str) -> str:
+    """`user:base64(sha1(user:password))`, as the shell and DigestAuthenticationProvider print it."""
+    if _SUPER_DIGEST.fullmatch(text) is None:
+        raise ValueError("a user name, a colon and the base64 SHA-1 of user:password (28 characters)")
+    return text
+
+
+def log_level(text: str) -> str:
+    """One of four names, in any case."""
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("debug, info, warning or error")
+    return text.lower()
+
+
+class Setting(NamedTuple):
+    """One setting; `secret` values are not repeated in messages."""
+
+    field: str
+    key: str
+    parse: Parser
+    help: str
+    secret: bool = False
+
+
+SETTINGS: Final = (
+    Setting("data_dir", "dataDir", directory, "directory of the log, the tree and the snapshots"),
+    Setting("data_log_dir", "dataLogDir", directory, "another directory for the log alone"),
+    Setting("client_host", "clientPortAddress", host, "address to listen on for clients"),
+    Setting("client_port", "clientPort", whole_number(0, 65535), "port to listen on for clients; 0 picks a free one"),
+    Setting("listen_backlog", "clientPortListenBacklog", number_or_default(1), "connections waiting to be taken"),
+    Setting("connections_per_address_max", "maxClientCnxns", whole_number(0), "connections per address; 0: no limit"),
+    Setting("connections_max", "maxCnxns", whole_number(0), "connections in all; 0: no limit"),
+    Setting("handshake_timeout_ms", "nio.sessionlessCnxnTimeout", whole_number(1), "ms a client may take to say hello"),
+    Setting("frame_bytes_max", "jute.maxbuffer", whole_number(64, _FRAME_BYTES_CEILING), "largest request, in bytes"),
+    Setting("outstanding_requests_max", "globalOutstandingLimit", whole_number(1), "writes under way at most"),
+    Setting("tick_ms", "tickTime", whole_number(1), "ms of one tick, the unit of session timeouts"),
+    Setting("session_timeout_ms_min", "minSessionTimeout", number_or_default(1), "shortest session timeout, in ms"),
+    Setting("session_timeout_ms_max", "maxSessionTimeout", number_or_default(1), "longest session timeout, in ms"),
+    Setting("checkpoint_txns", "snapCount", whole_number(2), "txns from one checkpoint to the next"),
+    Setting("snapshots_kept", "autopurge.snapRetainCount", whole_number(1), "snapshots kept at least"),
+    Setting("history_bytes_max", "zkstore.historyBytesMax", byte_count, "disk budget of old log and snapshots"),
+    Setting("memory_bytes_max", "zkstore.memoryBytesMax", byte_count, "memory at which growing writes are refused"),
+    Setting("extended_types", "extendedTypesEnabled", boolean, "serve TTL znodes"),
+    Setting("enforce_quota", "enforceQuota", boolean, "refuse writes beyond a hard quota"),
+    Setting("skip_acl", "skipACL", yes_or_no, "do not check ACLs"),
+    Setting(
+        "super_digest", "DigestAuthenticationProvider.superDigest", super_digest, "who passes every ACL", secret=True
+    ),
+    Setting("four_letter_words", "4lw.commands.whitelist", words, "four-letter words answered, or * for all"),
+    Setting("read_only_mode", "readonlymode.enabled", boolean, "answer isro whatever the list of words says"),
+    Setting("log_level", "zkstore.logLevel", log_level, "debug, info, warning or error"),
+)
+"""In the order a reader wants them in --help."""
+
+BY_NAME: Final = {name: setting for setting in SETTINGS for name in (setting.field, setting.key)}
+
+DEFAULT_CLIENT_PORT: Final = 2181
+DEFAULT_SNAPSHOTS_KEPT: Final = 3
+
+
+def session_timeouts(tick_ms: int) -> tuple[int, int]:
+    """The default bounds of session timeouts, in ms."""
+    return limits.SESSION_TIMEOUT_TICKS_MIN * tick_ms, limits.SESSION_TIMEOUT_TICKS_MAX * tick_ms

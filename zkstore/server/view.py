@@ -1,0 +1,217 @@
+"""What a running server tells about itself: `figures.ServerView` over the replica, the store and the client port."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from zkstore.net.client_port import ClientPort, Connection
+from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.replica import Replica
+from zkstore.server.checkpoints import Checkpoints
+from zkstore.server.config import Config
+from zkstore.server.figures import (
+    ConnectionFigures,
+    DirectorySizes,
+    ExpiryBucket,
+    Overview,
+    SessionFigures,
+    WatchTotals,
+)
+from zkstore.server.pipeline import Pipeline, Summary
+from zkstore.storage.store import Store
+from zkstore.wire.opcodes import Opcode
+
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+
+OPERATION_CODES: Final[dict[int, str]] = {
+    Opcode.CREATE_SESSION: "SESS",
+    Opcode.PING: "PING",
+    Opcode.CREATE: "CREA",
+    Opcode.CREATE2: "CREA",
+    Opcode.CREATE_CONTAINER: "CREA",
+    Opcode.CREATE_TTL: "CREA",
+    Opcode.DELETE: "DELE",
+    Opcode.EXISTS: "EXIS",
+    Opcode.GET_DATA: "GETD",
+    Opcode.SET_DATA: "SETD",
+    Opcode.GET_ACL: "GETA",
+    Opcode.SET_ACL: "SETA",
+    Opcode.GET_CHILDREN: "GETC",
+    Opcode.GET_CHILDREN2: "GETC",
+    Opcode.GET_ALL_CHILDREN_NUMBER: "GETACN",
+    Opcode.GET_EPHEMERALS: "GETE",
+    Opcode.MULTI: "MULT",
+    Opcode.MULTI_READ: "MLTR",
+    Opcode.SYNC: "SYNC",
+    Opcode.SET_WATCHES: "SETW",
+    Opcode.SET_WATCHES2: "STW2",
+    Opcode.ADD_WATCH: "ADDW",
+    Opcode.CHECK_WATCHES: "CHKW",
+    Opcode.REMOVE_WATCHES: "REMW",
+    Opcode.RECONFIG: "RECO",
+    Opcode.WHO_AM_I: "HOMI",
+    Opcode.CLOSE_SESSION: "CLOS",
+}
+"""The last operation of a connection as the word `cons` prints it."""
+
+
+class View:
+    """One server, as those see it who show its figures."""
+
+    def __init__(
+        self,
+        config: Config,
+        replica: Replica,
+        store: Store,
+        port: ClientPort,
+        pipeline: Pipeline,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._config = config
+        self._replica = replica
+        self._store = store
+        self._port = port
+        self._pipeline = pipeline
+        self._checkpoints = checkpoints
+        self._started_ms = replica.now_ms
+
+    def config(self) -> Config:
+        """What the server was told, with the port that it listens on."""
+        return self._config
+
+    def is_serving(self) -> bool:
+        """A single server serves as long as it runs."""
+        return True
+
+    def is_read_only(self) -> bool:
+        """A single server always writes."""
+        return False
+
+    def overview(self) -> Overview:
+        """The server in ten numbers. Reads count with a latency of 0: they are answered in the turn they arrive in."""
+        figures = self._replica.figures
+        return Overview(
+            latency_min_ms=figures.latency_min_ms,
+            latency_avg_ms=round(figures.update_total_ms / max(1, figures.received), 4),
+            latency_max_ms=figures.latency_max_ms,
+            received=figures.received,
+            sent=self._sent(),
+            connections=len(self._port.connections),
+            outstanding=self._replica.outstanding_count,
+            zxid=self._replica.tree.zxid,
+            mode="standalone",
+            node_count=len(self._replica.tree.records) + 1,  # ZooKeeper counts the root twice
+        )
+
+    def _sent(self) -> int:
+        return self._replica.figures.sent + sum(conversation.sent for conversation in self._replica.conversations)
+
+    def metrics(self) -> Mapping[str, int | float]:
+        """Everything else that is counted, by ZooKeeper's names."""
+        replica, tree = self._replica, self._replica.tree
+        values: dict[str, int | float] = {
+            "watch_count": replica.watches.watch_count,
+            "ephemerals_count": sum(map(len, tree.ephemerals.values())),
+            "approximate_data_size": tree.data_bytes,
+            "global_sessions": len(tree.sessions),
+            "local_sessions": 0,
+            "uptime": replica.now_ms - self._started_ms,
+            "connection_rejected": replica.figures.connections_rejected,
+            "stale_sessions_expired": replica.figures.sessions_expired,
+            "proposal_count": replica.figures.proposals,
+            "commit_count": self._pipeline.segments,
+            "max_file_descriptor_count": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        }
+        if _DESCRIPTORS.is_dir():
+            values["open_file_descriptor_count"] = sum(1 for _ in _DESCRIPTORS.iterdir())
+        values.update(_summary("fsynctime", self._pipeline.sync_ms))
+        values.update(_summary("snapshottime", self._checkpoints.duration_ms))
+        return values
+
+    def connections(self) -> Iterable[ConnectionFigures]:
+        """Every client connection."""
+        return [self._connection(connection) for connection in self._port.connections.values()]
+
+    def _connection(self, connection: Connection) -> ConnectionFigures:
+        conversation = connection.conversation
+        host, port = conversation.peer
+        return ConnectionFigures(
+            host=host,
+            port=port,
+            interest=0 if conversation.state in (State.GREETING, State.ENDED) else connection.interest & 5,
+            queued=len(conversation.waiting),
+            received=conversation.received,
+            sent=conversation.sent,
+            expires_ms=self._replica.time_ms + (conversation.timeout_ms or self._config.handshake_timeout_ms),
+            session=self._session(conversation) if conversation.session_id else None,
+        )
+
+    def _session(self, conversation: Conversation) -> SessionFigures:
+        answered = max(1, conversation.sent)
+        return SessionFigures(
+            session_id=conversation.session_id,
+            last_operation=OPERATION_CODES.get(conversation.last_opcode, "NA"),
+            established_ms=conversation.established_ms,
+            timeout_ms=conversation.timeout_ms,
+            last_cxid=conversation.last_xid,
+            last_zxid=conversation.last_zxid,
+            last_response_ms=conversation.last_response_ms,
+            last_latency_ms=conversation.last_latency_ms,
+            latency_min_ms=0,
+            latency_avg_ms=round(conversation.latency_total_ms / answered, 4),
+            latency_max_ms=conversation.latency_max_ms,
+        )
+
+    def expiry_buckets(self) -> Iterable[ExpiryBucket]:
+        """All sessions by the time of their expiry."""
+        to_wall_clock_ms = self._replica.time_ms - self._replica.now_ms
+        buckets = self._replica.tracker.buckets()
+        return [ExpiryBucket(due_ms + to_wall_clock_ms, sessions) for due_ms, sessions in buckets.items()]
+
+    def ephemerals(self) -> Mapping[int, Collection[bytes]]:
+        """The paths of ephemerals by their owner."""
+        return self._replica.tree.ephemerals
+
+    def watch_totals(self) -> WatchTotals:
+        """How many data watches there are."""
+        watches = self._replica.watches
+        return WatchTotals(watches.connections_watching, watches.paths_watched, watches.total)
+
+    def data_watches(self) -> Iterable[tuple[bytes, Collection[int]]]:
+        """Each path with data watches, and the sessions that hold them."""
+        return [
+            (path, [conversation.session_id for conversation in watchers])
+            for path, watchers in self._replica.watches.by_path().items()
+        ]
+
+    def directory_sizes(self) -> DirectorySizes:
+        """What lies on disk."""
+        sizes = self._store.sizes()
+        return DirectorySizes(sizes.tree_bytes + sizes.snapshots_bytes, sizes.log_file_bytes)
+
+    def reset_connection_statistics(self) -> None:
+        """Every connection's counters and latencies start anew."""
+        for conversation in self._replica.conversations:
+            self._replica.figures.sent += conversation.sent
+            conversation.reset_statistics()
+
+    def reset_server_statistics(self) -> None:
+        """The server's counters and latencies start anew."""
+        self._replica.figures.reset()
+        self._replica.figures.sent = -sum(conversation.sent for conversation in self._replica.conversations)
+        self._pipeline.sync_ms.reset()
+        self._checkpoints.duration_ms.reset()
+
+
+def _summary(name: str, summary: Summary) -> dict[str, int | float]:
+    average = summary.sum / summary.count if summary.count else 0.0
+    return {
+        f"avg_{name}": round(average, 4),
+        f"min_{name}": int(summary.min),
+        f"max_{name}": int(summary.max),
+        f"cnt_{name}": summary.count,
+        f"sum_{name}": int(summary.sum),
+    }
