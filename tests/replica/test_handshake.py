@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.replica.clients import Client
+from tests.replica.world import World
 from zkstore.replica.conversation import State
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client, World
 
 
 @pytest.mark.parametrize(("asked_ms", "granted_ms"), [(30_000, 30_000), (1, 4_000), (-5, 4_000), (1 << 30, 40_000)])
@@ -62,7 +59,7 @@ def test_a_handshake_and_a_request_in_one_receive_after_a_reconnect(client: Clie
     recorder = client.world.stranger()
     frames: list[bytes] = []
     again = client.world.stranger()
-    again.receive = frames.append  # type: ignore[method-assign]
+    again.receive = frames.append
     again.greet(session_id=client.session_id, password=client.password)
     again.send.exists(b"/")
     recorder.conversation.receive(b"".join(frames))
@@ -152,7 +149,9 @@ def test_a_client_that_leaves_while_its_session_is_made_leaves_a_session_that_ex
     assert not world.tree.sessions
 
 
-@pytest.mark.parametrize("handshake", [b"\0\0\0\0", b"\0\0\0\x04\0\0\0\0", b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "handshake", [b"\0\0\0\0", b"\0\0\0\x04\0\0\0\0", b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"]
+)
 def test_what_is_no_connect_request_ends_the_conversation_with_a_reason(world: World, handshake: bytes) -> None:
     stranger = world.stranger()
     stranger.receive(handshake)

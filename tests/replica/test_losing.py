@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client
+from tests.replica.clients import Client
 
 SYSTEM_ERROR = -1
 
@@ -161,7 +158,12 @@ def test_where_growth_is_refused_reads_and_deletes_go_on(client: Client) -> None
     ops = client.world.ops
     client.create(b"/a", b"x")
     client.world.replica.refuses_growth = True
-    refused = [client.create(b"/b"), client.create_ttl(b"/b", 1), client.set_data(b"/a"), client.multi(ops.create(b"/b"))]
+    refused = [
+        client.create(b"/b"),
+        client.create_ttl(b"/b", 1),
+        client.set_data(b"/a"),
+        client.multi(ops.create(b"/b")),
+    ]
     assert [answer.code for answer in refused] == [SYSTEM_ERROR] * 4
     assert client.get_data(b"/a").data == b"x"
     assert client.multi(ops.check(b"/a"), ops.delete(b"/a")).codes == [0, 0]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.replica.clients import Client
 from zkstore.wire import jute
 from zkstore.wire.multi import TERMINATOR, MultiRequest
 from zkstore.wire.opcodes import Opcode
 from zkstore.wire.records import CreateTtlRequest, DeleteRequest
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client
 
 SEQUENTIAL = 2
 
@@ -47,8 +44,8 @@ def test_results_carry_the_stat_as_of_their_operation(client: Client) -> None:
     results = client.multi(
         ops.create(b"/a", b"1", opcode=Opcode.CREATE2), ops.set_data(b"/a", b"22"), ops.create(b"/a/b")
     ).results
-    assert results[0].response[1][4:10] == (0, 0, 0, 0, 1, 0)  # type: ignore[index]
-    assert results[1].response[0][4:10] == (1, 0, 0, 0, 2, 0)  # type: ignore[index]
+    assert results[0].response[1][4:10] == (0, 0, 0, 0, 1, 0)
+    assert results[1].response[0][4:10] == (1, 0, 0, 0, 2, 0)
 
 
 def test_create_then_delete_in_one_batch_is_fine(client: Client) -> None:
@@ -71,7 +68,7 @@ def test_numbers_go_on_within_a_batch(client: Client) -> None:
     ops = client.world.ops
     client.create(b"/p")
     results = client.multi(*[ops.create(b"/p/s", flags=SEQUENTIAL) for _ in range(3)]).results
-    assert [result.response[0] for result in results] == [b"/p/s%010d" % number for number in range(3)]  # type: ignore[index]
+    assert [result.response[0] for result in results] == [b"/p/s%010d" % number for number in range(3)]
 
 
 def test_a_failing_batch_changes_nothing_fires_nothing_and_takes_a_zxid(client: Client) -> None:
@@ -97,9 +94,7 @@ def test_a_failing_batch_gives_its_numbers_back(client: Client) -> None:
     ops = client.world.ops
     client.create(b"/p")
     client.send.create(b"/p/s", flags=SEQUENTIAL)
-    client.send.multi(
-        ops.create(b"/p/s", flags=SEQUENTIAL), ops.create(b"/p/s", flags=SEQUENTIAL), ops.check(b"/p", 9)
-    )
+    client.send.multi(ops.create(b"/p/s", flags=SEQUENTIAL), ops.create(b"/p/s", flags=SEQUENTIAL), ops.check(b"/p", 9))
     client.send.create(b"/p/s", flags=SEQUENTIAL)
     client.world.run_disk()
     first, failed, second = client.answers()
@@ -188,7 +183,7 @@ def test_a_batch_that_does_not_parse_fails_as_a_whole(client: Client, body: byte
 
 def test_a_null_path_is_its_operations_failure(client: Client) -> None:
     ops = client.world.ops
-    assert client.multi(ops.create(b"/a"), ops.delete(None), ops.create(b"/b")).codes == [0, -5, -2]  # type: ignore[arg-type]
+    assert client.multi(ops.create(b"/a"), ops.delete(None), ops.create(b"/b")).codes == [0, -5, -2]
 
 
 # --- multiRead ------------------------------------------------------------------------------------
@@ -212,7 +207,7 @@ def test_each_read_succeeds_or_fails_for_itself(client: Client) -> None:
 
 def test_a_multi_read_leaves_no_watch(client: Client) -> None:
     get = client.world.ops.get_data(b"/")
-    watching = get._replace(request=get.request._replace(watch=True))  # type: ignore[call-arg,union-attr]
+    watching = get._replace(request=get.request._replace(watch=True))
     client.request(Opcode.MULTI_READ, MultiRequest((watching,)).encode())
     client.answers()
     assert client.world.replica.watches.total == 0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.replica.clients import Client
+from tests.replica.world import World
 from zkstore.model.acl import OPEN_ACL, digest_id
 from zkstore.wire.opcodes import Opcode
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client, World
 
 BAD_ARGUMENTS, NO_NODE, NO_AUTH, BAD_VERSION, INVALID_ACL = -8, -101, -102, -103, -114
 NO_CHILDREN_FOR_EPHEMERALS, NODE_EXISTS, NOT_EMPTY, MARSHALLING = -108, -110, -111, -5
@@ -228,7 +225,7 @@ def fenced(client: Client) -> Client:
 )
 def test_faults_of_a_create(fenced: Client, path: bytes, flags: int, acl: object, code: int) -> None:
     records = dict(fenced.world.tree.records)
-    answer = fenced.create(path, flags=flags, acl=acl)  # type: ignore[arg-type]
+    answer = fenced.create(path, flags=flags, acl=acl)
     assert (answer.code, answer.body) == (code, b"")
     assert fenced.world.tree.records == records
 
@@ -307,7 +304,7 @@ def test_faults_of_a_set_data(fenced: Client, path: bytes, version: int, code: i
     ],
 )
 def test_faults_of_a_set_acl(fenced: Client, path: bytes, acl: object, version: int, code: int) -> None:
-    assert fenced.set_acl(path, acl, version).code == code  # type: ignore[arg-type]
+    assert fenced.set_acl(path, acl, version).code == code
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.replica.clients import Client
+from tests.replica.world import World
 from zkstore.model.acl import OPEN_ACL, digest_id
 from zkstore.wire.opcodes import Opcode
 from zkstore.wire.records import SetWatches, SetWatches2
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client, World
 
 NO_NODE, NO_AUTH, BAD_ARGUMENTS, NO_WATCHER = -101, -102, -8, -121
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
@@ -204,7 +201,7 @@ def test_what_happened_while_a_client_was_away_is_told_before_the_answer(history
         (CHILDREN_CHANGED, b"/parent", -1),
         (DELETED, b"/gone", -1),
     ]
-    assert (answer.code, answer.body) == (0, b"")  # type: ignore[union-attr]
+    assert (answer.code, answer.body) == (0, b"")
 
 
 def test_what_did_not_happen_yet_is_watched(history: Client) -> None:

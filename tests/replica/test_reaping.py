@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client, World
+from tests.replica.clients import Client
+from tests.replica.world import World
 
 CHECK_MS = 60_000
 NEVER_USED_MS = 300_000

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tests.replica.clients import Client
+from tests.replica.world import World
 from zkstore.wire.opcodes import XID_PING, Opcode
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client, World
 
 
 def test_a_silent_session_expires_with_its_ephemerals_under_one_zxid(client: Client) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tests.replica.clients import Client
 from zkstore.model.acl import digest_id
-
-if TYPE_CHECKING:
-    from tests.replica.conftest import Client
 
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
 
@@ -32,7 +28,7 @@ def test_an_event_comes_before_any_answer_that_shows_the_change(client: Client) 
     event, created, read = other.take()
     assert event == (DATA_CHANGED, b"/a", 4)
     assert created.zxid == 5
-    assert read.data == b"new"  # type: ignore[union-attr]
+    assert read.data == b"new"
 
 
 def test_events_come_in_the_order_of_txns(client: Client) -> None:

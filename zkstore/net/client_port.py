@@ -8,8 +8,8 @@ to 104,000, and over 450,000 where clients pipeline.
 While requests keep coming, the loop does not go back to trio after each of them, which would cost some 50 us: it
 waits in its own epoll for up to a millisecond, and lets trio's other tasks run every few milliseconds.
 
-The order within one turn matters: first all input, so that the writes in it share one group commit; then `after_input`,
-which hands them to the disk; what the disk has finished arrives through another descriptor in the same epoll set.
+The order within one turn matters: first all input, so that the writes in it share one group commit; then what the disk
+has finished, which arrives through another descriptor in the same epoll set; then `after_input` and the answers.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _LINGER_S: Final = 0.001  # epoll's finest grain
 _DRAIN_MS: Final = 2_000  # how long a closed conversation's last words may take to be read
 _ACCEPT_PAUSE_MS: Final = 500
 _SWEEP_MS: Final = 500
+_LONE_MS: Final = 200
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 _IN: Final = select.EPOLLIN
@@ -75,7 +76,8 @@ class Connection:
 class ClientPort:
     """Serves the clients that connect to `listeners` until it is cancelled or stopped.
 
-    `clock` sets the replica's times; it is called once a turn. `after_input` is called once a turn, after all input.
+    `clock` sets the replica's times; it is called once a turn. `after_input` is called once a turn, after all input;
+    `before_wait` when no more input is there.
     """
 
     def __init__(
@@ -86,17 +88,21 @@ class ClientPort:
         *,
         clock: Callable[[], None],
         after_input: Callable[[], None],
+        before_wait: Callable[[], None],
     ) -> None:
         self.connections: dict[int, Connection] = {}
         self._replica = replica
         self._settings = settings
         self._clock = clock
         self._after_input = after_input
+        self._before_wait = before_wait
         self._epoll = select.epoll()
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._sources: dict[int, Callable[[], None]] = {}
         self._by_conversation: dict[Conversation, Connection] = {}
         self._per_address: dict[str, int] = {}
+        self._last_heard: Connection | None = None
+        self._company_ms = 0
         self._accept_again_ms: int | None = None
         self._next_sweep_ms = 0
         for listener in listeners:
@@ -107,6 +113,10 @@ class ClientPort:
         """Call `ready` whenever a descriptor is readable: that is how the disk reports."""
         self._sources[descriptor] = ready
         self._epoll.register(descriptor, _IN)
+
+    def is_lone(self) -> bool:
+        """Whether everything that came in of late came from one and the same client."""
+        return self._replica.now_ms - self._company_ms > _LONE_MS
 
     async def run(self) -> None:
         """Serve until cancelled. Whatever is raised here, other than by clients, is raised to the caller."""
@@ -121,9 +131,12 @@ class ClientPort:
 
     def turn(self, wait_s: float) -> bool:
         """Everything that is ready now, or within `wait_s`; False if there was nothing."""
-        events = self._epoll.poll(wait_s, _EVENTS_PER_TURN)
+        events = self._epoll.poll(0, _EVENTS_PER_TURN)
         if not events:
-            return False
+            self._before_wait()
+            events = self._epoll.poll(wait_s, _EVENTS_PER_TURN)
+            if not events:
+                return False
         self._clock()
         connections, sources = self.connections, self._sources
         reports = []
@@ -166,6 +179,9 @@ class ClientPort:
         if not data:
             self._drop(connection, None)
         elif connection.draining_until_ms is None:
+            if connection is not self._last_heard:
+                self._last_heard = connection
+                self._company_ms = self._replica.now_ms
             connection.conversation.receive(data)
             self._flush(connection)
 
@@ -299,6 +315,8 @@ class ClientPort:
         self._per_address[host] -= 1
         if not self._per_address[host]:
             del self._per_address[host]
+        if connection is self._last_heard:
+            self._last_heard = None
         conversation.lost()
 
     def _log_end(self, conversation: Conversation, reason: str) -> None:

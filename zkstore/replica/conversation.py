@@ -41,7 +41,7 @@ from zkstore.replica.proposal import Proposal
 from zkstore.replica.reads import READS
 from zkstore.wire.jute import Reader
 from zkstore.wire.opcodes import STATE_SYNC_CONNECTED, XID_AUTH, XID_NOTIFICATION, XID_PING, Opcode
-from zkstore.wire.records import AuthPacket, ConnectRequest, ConnectResponse
+from zkstore.wire.records import AuthPacket, ConnectRequest, ConnectResponse, SaslPacket
 
 if TYPE_CHECKING:
     from zkstore.replica.replica import Replica
@@ -266,6 +266,8 @@ class Conversation:
                 self.state = State.LEAVING
         elif opcode == Opcode.AUTH:
             self._authenticate(Reader(data, start, stop))
+        elif opcode == Opcode.SASL:
+            self._decline_sasl(xid, Reader(data, start, stop))
         elif opcode == Opcode.SYNC and self._replica.has_outstanding:
             barrier = Barrier(self._replica.proposed_zxid, self, xid, data[start:stop])
             self.waiting.append(barrier)
@@ -302,6 +304,12 @@ class Conversation:
             return
         self.identities = tuple(dict.fromkeys([*self.identities, *found]))
         self.answer(XID_AUTH, 0, 0, b"")
+
+    def _decline_sasl(self, xid: int, body: Reader) -> None:
+        """A null token tells the client that nobody here can log it in; the connection goes on without an identity."""
+        if SaslPacket.decode(body).token is None:
+            raise ProtocolError("a sasl packet without a token")
+        self.answer(xid, 0, 0, SaslPacket(None).encode())
 
     # --- the greeting -----------------------------------------------------------------------------
 

@@ -153,6 +153,11 @@ class Replica:
         return len(self._open) + self._in_flight_count
 
     @property
+    def open_count(self) -> int:
+        """Proposals that are in no segment yet."""
+        return len(self._open)
+
+    @property
     def has_outstanding(self) -> bool:
         """Whether anything is under way."""
         return bool(self._open or self._in_flight)

@@ -3,8 +3,17 @@
     replica.next_segment() -> writer thread: one LMDB commit -> event descriptor -> replica.durable(zxid)
 
 The writer thread owns the log. What it reports goes through an event descriptor in the client port's own epoll set,
-so that a finished commit and a client's request wake the same loop. When a segment is done the next one is handed over
-before the first is applied and answered: the disk never waits for the loop.
+so that a finished commit and a client's request wake the same loop.
+
+When a segment is done, what comes next depends on what has queued up meanwhile. As much as was in it, or more: the
+next one goes to the disk at once, before the first is applied and answered. Less: most clients wait for their answer
+before they ask again, so they are answered first, and their next requests are gathered until no more come or the group
+is as large as the last. Otherwise clients fall into two halves, each waiting for the other's commit: gathering doubled
+the writes/s of 16 clients with one request in flight each.
+
+A lone writer's commit runs at once in the loop, without the two changes of thread: nobody else is there to wait for it.
+Lone means that nobody else has sent anything for a while; and only as long as the disk is quick, so that a disk that
+begins to stall is waited for by the thread, while the loop answers pings.
 """
 
 from __future__ import annotations
@@ -14,6 +23,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
@@ -25,6 +35,8 @@ from zkstore.wire.segment import Segment
 logger = logging.getLogger(__name__)
 
 _COMPLAIN_EVERY_MS: Final = 10_000
+_QUICK_MS: Final = 1.0
+_PACE_WEIGHT: Final = 0.1  # of the newest commit in the moving average
 
 
 class Summary:
@@ -50,9 +62,12 @@ class Summary:
 
 
 class Pipeline:
-    """Carries segments from one replica to one store."""
+    """Carries segments from one replica to one store.
 
-    def __init__(self, replica: Replica, store: Store) -> None:
+    `is_lone` tells whether all that was heard of late came from one client.
+    """
+
+    def __init__(self, replica: Replica, store: Store, is_lone: Callable[[], bool]) -> None:
         self.sync_ms = Summary()
         self.segments = 0
         self._replica = replica
@@ -61,6 +76,9 @@ class Pipeline:
         self._done: deque[tuple[Segment, StorageError | None, float]] = deque()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._busy = False
+        self._is_lone = is_lone
+        self._worth_gathering = 0
+        self._pace_ms = 100.0
         self._complain_again_ms = 0
         self._full = False
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
@@ -76,12 +94,22 @@ class Pipeline:
         """Whether nothing is being written and nothing waits for it."""
         return not self._busy and not self._replica.has_outstanding
 
+    def gather(self) -> None:
+        """More has been read: give the disk the next segment if it is idle, unless more is worth waiting for."""
+        if not self._busy and self._replica.open_count >= self._worth_gathering:
+            self.hand_over()
+
     def hand_over(self) -> None:
-        """Give the disk the next segment, if it is idle and there is one."""
+        """Nothing more to be read now: give the disk the next segment, if it is idle and there is one."""
         if not self._busy:
+            self._worth_gathering = 0
             segment = self._replica.next_segment()
-            if segment is not None:
-                self._busy = True
+            if segment is None:
+                return
+            self._busy = True
+            if self._pace_ms < _QUICK_MS and segment.first_zxid == segment.last_zxid and self._is_lone():
+                self._finish(*self._append(segment))
+            else:
                 self._queue.put(segment)
 
     def collect(self) -> None:
@@ -94,21 +122,28 @@ class Pipeline:
         except BlockingIOError:
             return
         while self._done:
-            segment, error, sync_ms = self._done.popleft()
-            self._busy = False
-            if error is None:
+            self._finish(*self._done.popleft())
+
+    def _finish(self, segment: Segment, error: StorageError | None, sync_ms: float) -> None:
+        self._busy = False
+        self._pace_ms += (sync_ms - self._pace_ms) * _PACE_WEIGHT
+        if error is None:
+            count = segment.last_zxid - segment.first_zxid + 1
+            if self._replica.open_count >= count:
                 self.hand_over()
-                self.sync_ms.add(sync_ms)
-                self.segments += 1
-                self._replica.durable(segment.last_zxid)
-                if self._full:
-                    self._full = False
-                    logger.warning("the disk has space again: writes are served")
-            elif isinstance(error, DiskFullError):
-                self._complain(error)
-                self._replica.lose_proposals()
             else:
-                raise error
+                self._worth_gathering = count
+            self.sync_ms.add(sync_ms)
+            self.segments += 1
+            self._replica.durable(segment.last_zxid)
+            if self._full:
+                self._full = False
+                logger.warning("the disk has space again: writes are served")
+        elif isinstance(error, DiskFullError):
+            self._complain(error)
+            self._replica.lose_proposals()
+        else:
+            raise error
 
     def _complain(self, error: DiskFullError) -> None:
         self._full = True
@@ -129,11 +164,15 @@ class Pipeline:
             segment = self._queue.get()
             if segment is None:
                 return
-            started_s = time.perf_counter()
-            error: StorageError | None = None
-            try:
-                self._store.append([segment])
-            except StorageError as failure:
-                error = failure
-            self._done.append((segment, error, (time.perf_counter() - started_s) * 1000))
+            self._done.append(self._append(segment))
             os.eventfd_write(self._event, 1)
+
+    def _append(self, segment: Segment) -> tuple[Segment, StorageError | None, float]:
+        """Make a segment durable; how that went, and how many milliseconds it took."""
+        started_s = time.perf_counter()
+        error: StorageError | None = None
+        try:
+            self._store.append([segment])
+        except StorageError as failure:
+            error = failure
+        return segment, error, (time.perf_counter() - started_s) * 1000

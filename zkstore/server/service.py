@@ -82,8 +82,8 @@ class Service:
         )
         listeners = _listen(config)
         self.address: tuple[str, int] = listeners[0].getsockname()[:2]
-        self.pipeline = Pipeline(self.replica, store)
         self.checkpoints = Checkpoints(recovered.tree, store, checkpoint_txns=config.checkpoint_txns)
+        self.pipeline = Pipeline(self.replica, store, is_lone=lambda: self.port.is_lone())
         self.port = ClientPort(
             self.replica,
             listeners,
@@ -93,7 +93,8 @@ class Service:
                 handshake_timeout_ms=config.handshake_timeout_ms,
             ),
             clock=self._read_clocks,
-            after_input=self.pipeline.hand_over,
+            after_input=self.pipeline.gather,
+            before_wait=self.pipeline.hand_over,
         )
         self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
         bound = replace(config, client_port=self.address[1])
@@ -122,10 +123,12 @@ class Service:
     async def _finish(self) -> None:
         """Bring everything under way to its end, then note that it was."""
         self.port.stop_accepting()
+        self.pipeline.hand_over()
         while not self.pipeline.is_idle:
             await trio.lowlevel.wait_readable(self.pipeline.descriptor)
             self._read_clocks()
             self.pipeline.collect()
+            self.pipeline.hand_over()
             self.port.settle()
         self.port.close()
         tree = self.replica.tree
@@ -152,6 +155,7 @@ class Service:
             self._watch_memory()
             self.replica.tick()
             self.port.tick()
+            self.pipeline.hand_over()
             self.port.settle()
 
     def _watch_memory(self) -> None:
