@@ -100,6 +100,10 @@ class NoWatcherError(RequestError, code=-121, name="No such watcher"):
     """A watch to be checked or removed that this connection does not have."""
 
 
+class ReconfigDisabledError(RequestError, code=-123, name="Reconfig is disabled"):
+    """A change of the ensemble's members on a server that does not take them from clients."""
+
+
 class QuotaExceededError(RequestError, code=-125, name="Quota has exceeded"):
     """A write that would pass a hard quota."""
 

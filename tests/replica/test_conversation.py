@@ -202,6 +202,31 @@ def test_nulls_and_numbers_out_of_range_are_marshalling_errors(client: Client, o
     assert answer.code == -5
 
 
+@pytest.mark.parametrize("opcode", sorted(ENDED_BY_A_BAD_BODY))
+@pytest.mark.parametrize("body", [b"", b"\0\0", b"\0\0\0\x05abc"])
+def test_a_malformed_packet_of_a_login_ends_the_conversation_without_an_answer(
+    client: Client, opcode: int, body: bytes
+) -> None:
+    client.request(opcode, body)
+    assert client.is_ended
+    assert client.output() == b""
+
+
+@pytest.mark.parametrize("token", [b"", b"token"])
+def test_a_sasl_token_gets_a_null_one_at_once_because_nobody_can_log_in(client: Client, token: bytes) -> None:
+    client.send.create(b"/a")
+    xid = client.request(Opcode.SASL, jute.buffer(token))
+    assert client.answers() == [(xid, 0, 0, jute.NULL)]
+    client.world.run_disk()
+    assert [answer.code for answer in client.answers()] == [0]
+
+
+def test_a_sasl_packet_without_a_token_ends_the_conversation(client: Client) -> None:
+    client.request(Opcode.SASL, jute.NULL)
+    assert client.is_ended
+    assert client.output() == b""
+
+
 def test_bytes_behind_the_last_field_are_ignored(client: Client) -> None:
     client.request(Opcode.EXISTS, jute.buffer(b"/") + b"\0" + b"more")
     client.request(Opcode.GET_DATA, jute.buffer(b"/") + b"\0" + b"more")

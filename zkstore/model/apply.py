@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
+from zkstore.model import quotas
 from zkstore.model import record as records_
 from zkstore.model.acl import OPEN_ACL, Acl
 from zkstore.model.stat import STAT, STAT_BYTES, wrap32
@@ -59,14 +60,20 @@ def create(tree: Tree, zxid: int, txn: CreateTxn) -> bytes:
     parent = parent_of(path)
     tree.add(path, parent, record)
     _count_child(tree, parent, zxid, 1)
+    if tree.quotas or path.startswith(quotas.QUOTA_ROOT):
+        quotas.created(tree, path, max(length, 0))
+        return tree.records[path]  # of a stats znode, the data has just been made
     return record
 
 
 def delete(tree: Tree, zxid: int, path: bytes) -> None:
     """A znode's end; its parent counts one child less."""
     parent = parent_of(path)
+    data = records_.data_of(tree.records[path]) if tree.quotas else None
     tree.remove(path, parent)
     _count_child(tree, parent, zxid, -1)
+    if tree.quotas:
+        quotas.deleted(tree, path, len(data or b""))
 
 
 def set_data(tree: Tree, zxid: int, txn: SetDataTxn) -> bytes:
@@ -85,6 +92,8 @@ def set_data(tree: Tree, zxid: int, txn: SetDataTxn) -> bytes:
         after += before[end:]
     tree.data_bytes += length - end + records_.IMAGE_OVERHEAD
     tree.put(path, after)
+    if tree.quotas:
+        quotas.resized(tree, path, length - max(length_before, 0))
     return after
 
 

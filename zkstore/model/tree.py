@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from zkstore.errors import DamageError
+from zkstore.model import quotas
 from zkstore.model import record as records_
 from zkstore.model.acl import OPEN_ACL, Acl
 from zkstore.model.record import Extras
@@ -53,7 +54,8 @@ class Tree:
         special: path to extras, for the few znodes that have any.
         children: parent's path to its children's full paths, in order of creation; no entry where there are none.
         ephemerals: session id to the paths it owns.
-        reapable: containers and TTL znodes.
+        reapable: containers and TTL znodes, with their stored owners.
+        quotas: paths with an active quota.
         sessions: session id to session.
         zxid: of the last txn applied.
         digest: of all znodes and sessions, 64 bits, as of the last `seal`.
@@ -68,6 +70,7 @@ class Tree:
         "data_bytes",
         "digest",
         "ephemerals",
+        "quotas",
         "reapable",
         "records",
         "sessions",
@@ -82,6 +85,7 @@ class Tree:
         self.children: dict[bytes, dict[bytes, None]] = {}
         self.ephemerals: dict[int, dict[bytes, None]] = {}
         self.reapable: dict[bytes, int] = {}
+        self.quotas: dict[bytes, None] = {}
         self.sessions: dict[int, SessionRecord] = {}
         self.zxid = 0
         self.digest = 0
@@ -145,6 +149,7 @@ class Tree:
         for session_id, session in sessions.items():
             tree.sessions[session_id] = session
             found += session_digest(session_id, session)
+        tree.quotas = quotas.find(tree)
         tree.digest = found & _DIGEST_MASK
         tree.zxid = zxid
         if tree.digest != digest:

@@ -40,7 +40,7 @@ from zkstore.model.acl import Identity
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.reads import READS
 from zkstore.wire.jute import Reader
-from zkstore.wire.opcodes import STATE_SYNC_CONNECTED, XID_AUTH, XID_NOTIFICATION, XID_PING, Opcode
+from zkstore.wire.opcodes import STATE_SYNC_CONNECTED, XID_NOTIFICATION, XID_PING, Opcode
 from zkstore.wire.records import AuthPacket, ConnectRequest, ConnectResponse, SaslPacket
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ _WRITES: Final = frozenset(
         Opcode.SET_DATA,
         Opcode.SET_ACL,
         Opcode.MULTI,
+        Opcode.RECONFIG,
         Opcode.CLOSE_SESSION,
     }
 )
@@ -265,7 +266,7 @@ class Conversation:
             if opcode == Opcode.CLOSE_SESSION:
                 self.state = State.LEAVING
         elif opcode == Opcode.AUTH:
-            self._authenticate(Reader(data, start, stop))
+            self._authenticate(xid, Reader(data, start, stop))
         elif opcode == Opcode.SASL:
             self._decline_sasl(xid, Reader(data, start, stop))
         elif opcode == Opcode.SYNC and self._replica.has_outstanding:
@@ -292,18 +293,18 @@ class Conversation:
         else:
             self.answer(xid, zxid, 0, answer)
 
-    def _authenticate(self, body: Reader) -> None:
+    def _authenticate(self, xid: int, body: Reader) -> None:
         packet = AuthPacket.decode(body)
         try:
             found = acls.authenticate(
                 packet.scheme or "", packet.credential, self.identities[0], self._replica.super_digest
             )
         except AuthFailedError as error:
-            self.answer(XID_AUTH, 0, error.code, b"")
+            self.answer(xid, 0, error.code, b"")
             self.end(f"authentication by scheme {packet.scheme!r} failed")
             return
         self.identities = tuple(dict.fromkeys([*self.identities, *found]))
-        self.answer(XID_AUTH, 0, 0, b"")
+        self.answer(xid, 0, 0, b"")
 
     def _decline_sasl(self, xid: int, body: Reader) -> None:
         """A null token tells the client that nobody here can log it in; the connection goes on without an identity."""

@@ -18,14 +18,16 @@ from zkstore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    QuotaExceededError,
     RequestError,
     UnimplementedError,
 )
 from zkstore.model import acl as acls
-from zkstore.model import paths
+from zkstore.model import paths, quotas
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
-from zkstore.model.record import CONTAINER_OWNER, TTL_MS_MAX, ttl_owner
+from zkstore.model.record import CONTAINER_OWNER, TTL_MS_MAX, data_of, ttl_owner
 from zkstore.model.stat import next_version
+from zkstore.model.tree import Tree
 from zkstore.model.txns import (
     CLOSE_SESSION,
     CREATE,
@@ -85,12 +87,23 @@ class MultiFailedError(Exception):
 class Preparation:
     """Makes txns.
 
-    `skip_acl` lets everybody do everything (ZooKeeper's skipACL=yes); without `extended_types` there are no TTL znodes.
+    `skip_acl` lets everybody do everything (ZooKeeper's skipACL=yes); without `extended_types` there are no TTL znodes;
+    hard quotas are refused to be passed if `enforce_quota`, against what has been committed.
     """
 
-    __slots__ = ("_extended_types", "_outstanding", "_skip_acl")
+    __slots__ = ("_enforce_quota", "_extended_types", "_outstanding", "_skip_acl", "_tree")
 
-    def __init__(self, outstanding: Outstanding, *, skip_acl: bool = False, extended_types: bool = True) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        outstanding: Outstanding,
+        *,
+        skip_acl: bool = False,
+        extended_types: bool = True,
+        enforce_quota: bool = False,
+    ) -> None:
+        self._tree = tree
+        self._enforce_quota = enforce_quota
         self._outstanding = outstanding
         self._extended_types = extended_types
         self._skip_acl = skip_acl
@@ -118,6 +131,7 @@ class Preparation:
             raise NodeExistsError(path)
         if parent.is_ephemeral:
             raise NoChildrenForEphemeralsError(path)
+        self._demand_quota(path, 1, len(request.data or b""))
         zxid = asking.zxid
         self._outstanding.expect(
             parent_path,
@@ -157,6 +171,10 @@ class Preparation:
             raise NoNodeError(path)
         if znode.acl is not OPEN_ACL:
             self._demand(acls.WRITE, znode.acl, asking, path)
+        if self._enforce_quota:
+            record = self._tree.records.get(path)
+            before = b"" if record is None else data_of(record)
+            self._demand_quota(path, 0, len(request.data or b"") - len(before or b""))
         if request.version != -1 and request.version != znode.version:
             raise BadVersionError(path)
         _, _, version, aversion, created, num_children, owner, acl = znode
@@ -249,6 +267,19 @@ class Preparation:
     def _expect_gone(self, zxid: int, path: bytes, znode: Prospect, parent_path: bytes, parent: Prospect) -> None:
         self._outstanding.expect(path, znode._replace(zxid=zxid, exists=False))
         self._outstanding.expect(parent_path, parent._replace(zxid=zxid, num_children=parent.num_children - 1))
+
+    def _demand_quota(self, path: bytes, count: int, difference_bytes: int) -> None:
+        """Refuse what would pass a hard limit of the deepest quota above; ZooKeeper compares with committed usage."""
+        if not (self._enforce_quota and self._tree.quotas):
+            return
+        governed = quotas.governing(self._tree, path)
+        if governed is None:
+            return
+        allowed, used = quotas.limits(self._tree, governed), quotas.usage(self._tree, governed)
+        if count > 0 and -1 < allowed.znodes_hard < used.znodes + count:
+            raise QuotaExceededError(path)
+        if difference_bytes and -1 < allowed.data_bytes_hard < used.data_bytes + difference_bytes:
+            raise QuotaExceededError(path)
 
     def _demand(self, permission: int, acl: tuple[Acl, ...], asking: Asking, path: bytes) -> None:
         if not (self._skip_acl or acls.allows(acl, permission, asking.identities)):

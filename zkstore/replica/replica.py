@@ -23,7 +23,13 @@ from struct import Struct
 from typing import Final
 
 from zkstore import limits
-from zkstore.errors import MarshallingError, RequestError, SystemFailureError, TruncatedRecordError
+from zkstore.errors import (
+    MarshallingError,
+    ReconfigDisabledError,
+    RequestError,
+    SystemFailureError,
+    TruncatedRecordError,
+)
 from zkstore.model import acl as acls
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
 from zkstore.model.record import CONTAINER_OWNER, ttl_ms_of
@@ -84,6 +90,7 @@ class ReplicaSettings:
     super_digest: str | None = None
     skip_acl: bool = False
     extended_types: bool = True
+    enforce_quota: bool = False
     container_check_interval_ms: int = 60_000
     container_never_used_ms: int = 300_000
 
@@ -133,7 +140,11 @@ class Replica:
         self._next_sweep_ms = now_ms + settings.container_check_interval_ms
         self._outstanding = Outstanding(tree)
         self._prepare = Preparation(
-            self._outstanding, skip_acl=settings.skip_acl, extended_types=settings.extended_types
+            tree,
+            self._outstanding,
+            skip_acl=settings.skip_acl,
+            extended_types=settings.extended_types,
+            enforce_quota=settings.enforce_quota,
         )
         self._commits = Commits(self, self._outstanding)
         self._open: list[Proposal] = []
@@ -291,7 +302,12 @@ class Replica:
                 path = data[start + 4 : path_end]
                 znode = self._outstanding.look(path)
                 (expected,) = _LENGTH.unpack_from(data, value_end)
-                if znode is not None and znode[7] is OPEN_ACL and (expected == -1 or expected == znode[2]):
+                if (
+                    znode is not None
+                    and znode[7] is OPEN_ACL
+                    and (expected == -1 or expected == znode[2])
+                    and not (self.settings.enforce_quota and self.tree.quotas)
+                ):
                     zxid = self.proposed_zxid = self.proposed_zxid + 1
                     version = next_version(znode[2])
                     self._outstanding.expect(path, make_prospect((zxid, True, version, *znode[3:])))
@@ -326,6 +342,8 @@ class Replica:
             return prepare.delete(asking, DeleteRequest.decode(body))
         if opcode == Opcode.SET_ACL:
             return prepare.set_acl(asking, SetAclRequest.decode(body))
+        if opcode == Opcode.RECONFIG:
+            raise ReconfigDisabledError
         assert opcode == Opcode.CLOSE_SESSION, f"opcode {opcode} is no write"
         self.tracker.remove(asking.session_id)
         return prepare.close_session(asking)

@@ -226,6 +226,7 @@ def _replica_settings(config: Config) -> ReplicaSettings:
         super_digest=config.super_digest,
         skip_acl=config.skip_acl,
         extended_types=config.extended_types,
+        enforce_quota=config.enforce_quota,
     )
 
 

@@ -263,7 +263,9 @@ def _refuse_foreign(root: Path) -> None:
         )
 
 
-def _unusable(path: Path, error: OSError) -> DirectoryUnusableError:
+def _unusable(path: Path, error: OSError) -> StorageError:
+    if error.errno in FULL_CODES:
+        return disk_full(path)
     return DirectoryUnusableError(
         f"cannot be used: {error.strerror or error}",
         where=error.filename or path,

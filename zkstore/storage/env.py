@@ -14,7 +14,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeVar
@@ -32,6 +32,8 @@ _READERS_MAX: Final = 16
 
 _DAMAGE: Final = (
     lmdb.CorruptedError,
+    lmdb.CursorFullError,  # deeper than any tree grows
+    lmdb.IncompatibleError,  # a database with flags that it was not made with
     lmdb.InvalidError,
     lmdb.NotFoundError,  # a database that should be there
     lmdb.PageNotFoundError,
@@ -63,7 +65,8 @@ class Environment:
     ) -> None:
         self.path = path
         self._writing = Lock()
-        self._mapping = Lock()  # held by a view or by growing
+        # Held by a view and by growing. Where nothing else can happen meanwhile there is nothing to hold.
+        self._mapping: AbstractContextManager[Any] = Lock() if shared else nullcontext()
         file = path / "data.mdb"
         is_new = not file.exists()
         if not read_only:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from zkstore.errors import DirectoryInUseError, DirectoryUnusableError
@@ -38,8 +39,9 @@ class DirectoryLock:
             raise DirectoryInUseError(
                 f"in use by {holder}", where=root, advice="Stop that server first, or name another data directory"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with suppress(OSError):  # the lock holds on a full disk, too, only without a name
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let others have the directory."""

@@ -29,9 +29,9 @@ _SLICE_SEGMENTS: Final = 256
 _SLICE_BYTES: Final = 4 << 20
 """Read in one view: bounds how long a reader keeps the map from growing and the interpreter from the loop."""
 
-_DAMAGED: Final = (
-    "Nothing was changed. In an ensemble, move the data directory away and let the server fetch everything from the"
-    " others; a single server goes back to a snapshot with `zkstore restore`"
+ADVICE: Final = (
+    "Nothing was changed; `zkstore verify` lists all damage. In an ensemble, move the data directory away and let the"
+    " server fetch everything from the others; a single server goes back to a snapshot with `zkstore restore`"
 )
 
 
@@ -298,6 +298,6 @@ class Log:
         return self._damage(f"segments are missing between {zxid:#x} and {segment.prev_zxid:#x}", zxid + 1)
 
     def _damage(self, message: str, zxid: int) -> DamageError:
-        error = DamageError(message, where=self.path, advice=_DAMAGED)
+        error = DamageError(message, where=self.path, advice=ADVICE)
         error.zxid = zxid
         return error

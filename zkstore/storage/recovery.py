@@ -21,9 +21,9 @@ from zkstore.model.tree import Tree
 from zkstore.storage import probe
 from zkstore.storage import snapshots as snapshots_
 from zkstore.storage.checkpoint import Checkpoint
-from zkstore.storage.directory import make_directory, sync_directory, sync_file
+from zkstore.storage.directory import make_directory, sync_directory, sync_file, translated
 from zkstore.storage.image import collector_paused
-from zkstore.storage.log import Link, Log
+from zkstore.storage.log import ADVICE, Link, Log
 from zkstore.storage.snapshots import Snapshot, Snapshots
 from zkstore.wire import segment as segments_
 from zkstore.wire.segment import Segment
@@ -31,11 +31,6 @@ from zkstore.wire.segment import Segment
 DIGESTS_KEPT: Final = 64
 """Digests of the last ends of segments: how far back the digest that a segment names may lie. It lags behind by the
 segments that were under way when it was proposed, a handful."""
-
-ADVICE: Final = (
-    "Nothing was changed; `zkstore verify` lists all damage. In an ensemble, move the data directory away and let the"
-    " server fetch everything from the others; a single server goes back to a snapshot with `zkstore restore`"
-)
 
 
 @dataclass(slots=True)
@@ -185,9 +180,12 @@ def _adopt(snapshot: Snapshot, checkpoint: Checkpoint, damaged: Path) -> None:
     draft = checkpoint.path.with_name(f".{checkpoint.path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     make_directory(draft)
-    shutil.copyfile(snapshot.path / "data.mdb", draft / "data.mdb")
-    sync_file(draft / "data.mdb")
-    sync_directory(draft)
+    try:
+        shutil.copyfile(snapshot.path / "data.mdb", draft / "data.mdb")
+        sync_file(draft / "data.mdb")
+        sync_directory(draft)
+    except OSError as error:
+        raise translated(error, draft) from error
     checkpoint.move_to(damaged)
     checkpoint.replace_by(draft)
 

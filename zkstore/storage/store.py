@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,7 +30,7 @@ from zkstore.storage.directory import DataDirectory
 from zkstore.storage.env import MAP_BYTES
 from zkstore.storage.image import Mark
 from zkstore.storage.lock import DirectoryLock
-from zkstore.storage.log import Link, Log
+from zkstore.storage.log import ADVICE, Link, Log
 from zkstore.storage.recovery import Recovered
 from zkstore.storage.snapshots import Snapshot, Snapshots
 from zkstore.wire.segment import Segment
@@ -113,7 +114,8 @@ class Store:
             for owned in directory.roots:
                 locks.append(DirectoryLock(owned))
             is_suspect = directory.opening.exists()
-            directory_.replace_file(directory.opening, b"")
+            with suppress(OSError):  # on a full disk a server starts all the same
+                directory.opening.touch()
             if is_suspect:
                 probe.refuse_fatal(directory.log)
             store_id = directory_.store_id(directory)
@@ -156,12 +158,10 @@ class Store:
                 raise DamageError(
                     f"the server stopped in order at {note.zxid:#x}, but its data ends at {recovered.tree.zxid:#x}",
                     where=self.directory.root,
-                    advice=f"Files were lost or exchanged. {recovery.ADVICE}",
+                    advice=f"Files were lost or exchanged. {ADVICE}",
                 )
             if recovered.tree.zxid == note.zxid and recovered.tree.digest != note.digest:
-                raise DamageError(
-                    "the tree is not the one that the server stopped with", zxid=note.zxid, advice=recovery.ADVICE
-                )
+                raise DamageError("the tree is not the one that the server stopped with", zxid=note.zxid, advice=ADVICE)
             self.directory.clean.unlink()
         mark = self.checkpoint.mark()
         self._checkpoint_zxid = 0 if mark is None else mark.zxid

@@ -17,7 +17,7 @@ from zkstore.storage.checkpoint import Checkpoint
 from zkstore.storage.directory import DataDirectory
 from zkstore.storage.image import Mark
 from zkstore.storage.lock import DirectoryLock
-from zkstore.storage.log import Link, Log
+from zkstore.storage.log import ADVICE, Link, Log
 from zkstore.storage.snapshots import Snapshots
 
 
@@ -110,7 +110,7 @@ def _replay(log: Log, images: list[tuple[Mark, Tree]]) -> int:
         raise DamageError(
             f"the log begins behind {log.start.zxid:#x} and there is no sound image of the tree before",
             where=log.path,
-            advice=recovery.ADVICE,
+            advice=ADVICE,
         )
     txns = 0
     for mark, _ in sorted(images, key=lambda image: image[0].zxid):
@@ -121,7 +121,7 @@ def _replay(log: Log, images: list[tuple[Mark, Tree]]) -> int:
                 f"the log arrives at {tree.zxid:#x} with digest {tree.digest:016x};"
                 f" the image of {mark.zxid:#x} has {mark.digest:016x}",
                 where=log.path,
-                advice=recovery.ADVICE,
+                advice=ADVICE,
             )
             error.zxid = mark.zxid
             raise error
