@@ -28,6 +28,7 @@ CODES = {
     -115: "AuthFailedError",
     -119: "NotReadOnlyError",
     -121: "NoWatcherError",
+    -123: "ReconfigDisabledError",
     -125: "QuotaExceededError",
     -127: "ThrottledOpError",
 }

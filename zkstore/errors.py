@@ -33,7 +33,7 @@ class RequestError(ZkStoreError):
     def __init_subclass__(cls, *, code: int, name: str) -> None:
         cls.code = code
         cls.name = name
-        RequestError.by_code[code] = cls
+        RequestError.by_code.setdefault(code, cls)
 
     def __init__(self, path: bytes | str | None = None) -> None:
         self.path = path.decode("utf-8", "replace") if isinstance(path, bytes) else path
@@ -48,8 +48,20 @@ class MarshallingError(RequestError, code=-5, name="MarshallingError"):
     """A request body that does not parse; the connection goes on."""
 
 
+class AnswerTooLargeError(MarshallingError, code=-5, name="MarshallingError"):
+    """An answer longer than the frames that clients take; they would drop the connection, again at every attempt."""
+
+    def __init__(self, path: bytes, size: int, size_max: int) -> None:
+        super().__init__(path)
+        self.size = size
+        self.size_max = size_max
+
+    def __str__(self) -> str:
+        return f"the answer for {self.path} has {self.size} bytes; jute.maxbuffer allows {self.size_max}"
+
+
 class UnimplementedError(RequestError, code=-6, name="Unimplemented"):
-    """An opcode that this server does not serve; the connection is closed after the answer."""
+    """An opcode or kind of znode that this server does not serve; the connection goes on."""
 
 
 class BadArgumentsError(RequestError, code=-8, name="BadArguments"):

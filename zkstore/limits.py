@@ -48,6 +48,9 @@ SEGMENT_BYTES_MAX: Final = 8 << 20
 OUTSTANDING_REQUESTS_MAX: Final = 20_000
 """Writes proposed and not yet applied, over all connections; beyond it no connection with one outstanding is read."""
 
+OUTSTANDING_BYTES_MAX: Final = 64 << 20
+"""Requests of all those writes together, with the same effect: eight full segments, and no memory to speak of."""
+
 HISTORY_BYTES_MAX: Final = 1 << 30
 """Default disk budget for log and snapshots behind the newest checkpoint; the last verified way back always stays."""
 

@@ -10,11 +10,11 @@ from zkstore import limits
 from zkstore.replica.conversation import State
 from zkstore.wire import jute
 from zkstore.wire.opcodes import XID_PING, Opcode
+from zkstore.wire.records import AuthPacket
 
 NEVER_A_CLIENTS = {Opcode.NOTIFICATION, Opcode.CHECK, Opcode.DELETE_CONTAINER, Opcode.ERROR, Opcode.CREATE_SESSION}
-NOT_SERVED = {Opcode.RECONFIG}
 ENDED_BY_A_BAD_BODY = {Opcode.AUTH, Opcode.SASL}
-WITHOUT_BODY = {Opcode.PING, Opcode.WHO_AM_I, Opcode.CLOSE_SESSION} | ENDED_BY_A_BAD_BODY | NEVER_A_CLIENTS | NOT_SERVED
+WITHOUT_BODY = {Opcode.PING, Opcode.WHO_AM_I, Opcode.CLOSE_SESSION} | ENDED_BY_A_BAD_BODY | NEVER_A_CLIENTS
 
 
 # --- order ----------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_sync_of_a_client_that_left_harms_nobody(client: Client) -> None:
 # --- what is malformed ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("opcode", [*sorted(NEVER_A_CLIENTS | NOT_SERVED), 10, 23, 99, 108, 1 << 30])
+@pytest.mark.parametrize("opcode", [*sorted(NEVER_A_CLIENTS), 10, 23, 99, 108, 1 << 30])
 def test_an_unknown_opcode_is_answered_and_the_connection_goes_on(client: Client, opcode: int) -> None:
     xid = client.request(opcode, b"")
     (answer,) = client.answers()
@@ -185,13 +185,11 @@ def test_a_malformed_body_is_answered_and_the_connection_goes_on(client: Client,
         (Opcode.GET_ACL, jute.NULL),
         (Opcode.GET_ALL_CHILDREN_NUMBER, jute.NULL),
         (Opcode.DELETE, jute.NULL + jute.int32(-1)),
-        (Opcode.SET_DATA, jute.NULL + jute.NULL + jute.int32(-1)),
-        (Opcode.SET_ACL, jute.NULL + jute.NULL + jute.int32(-1)),
         (Opcode.CREATE, jute.NULL + jute.NULL + jute.NULL + jute.int32(0)),
         (Opcode.ADD_WATCH, jute.NULL + jute.int32(0)),
         (Opcode.ADD_WATCH, jute.buffer(b"/a") + jute.int32(2)),
         (Opcode.REMOVE_WATCHES, jute.buffer(b"/a") + jute.int32(6)),
-        (Opcode.CHECK_WATCHES, jute.NULL + jute.int32(1)),
+        (Opcode.CHECK_WATCHES, jute.NULL + jute.int32(0)),
         (Opcode.SET_WATCHES, jute.int64(0) + jute.NULL * 3),
     ],
 )
@@ -200,6 +198,36 @@ def test_nulls_and_numbers_out_of_range_are_marshalling_errors(client: Client, o
     client.world.run_disk()
     (answer,) = client.answers()
     assert answer.code == -5
+
+
+@pytest.mark.parametrize(
+    ("opcode", "body", "code"),
+    [
+        (Opcode.SET_DATA, jute.NULL + jute.NULL + jute.int32(-1), -8),
+        (Opcode.SET_ACL, jute.NULL + jute.NULL + jute.int32(-1), -8),
+        (Opcode.CHECK_WATCHES, jute.NULL + jute.int32(1), -121),
+        (Opcode.REMOVE_WATCHES, jute.NULL + jute.int32(3), -121),
+    ],
+)
+def test_a_null_path_is_a_bad_one_or_one_that_nobody_watches(
+    client: Client, opcode: int, body: bytes, code: int
+) -> None:
+    client.request(opcode, body)
+    client.world.run_disk()
+    (answer,) = client.answers()
+    assert answer.code == code
+
+
+def test_a_reconfig_is_refused_and_takes_a_zxid(client: Client) -> None:
+    before = client.exists(b"/").zxid
+    xid = client.request(Opcode.RECONFIG, jute.NULL * 3 + jute.int64(-1))
+    client.world.run_disk()
+    assert client.answers() == [(xid, before + 1, -123, b"")]
+
+
+def test_an_auth_packet_s_xid_comes_back(client: Client) -> None:
+    client.request(Opcode.AUTH, AuthPacket(0, "digest", b"user:secret").encode(), xid=77)
+    assert client.answers() == [(77, 0, 0, b"")]
 
 
 @pytest.mark.parametrize("opcode", sorted(ENDED_BY_A_BAD_BODY))

@@ -8,9 +8,9 @@ import pytest
 
 from tests.replica.clients import Client
 from zkstore.wire import jute
-from zkstore.wire.multi import TERMINATOR, MultiRequest
+from zkstore.wire.multi import TERMINATOR, MultiRequest, Op
 from zkstore.wire.opcodes import Opcode
-from zkstore.wire.records import CreateTtlRequest, DeleteRequest
+from zkstore.wire.records import CreateRequest, CreateTtlRequest, DeleteRequest
 
 SEQUENTIAL = 2
 
@@ -181,9 +181,14 @@ def test_a_batch_that_does_not_parse_fails_as_a_whole(client: Client, body: byte
     assert (answer.code, answer.body, answer.zxid) == (-5, b"", 3)
 
 
-def test_a_null_path_is_its_operations_failure(client: Client) -> None:
+def test_an_operation_that_makes_no_sense_fails_the_whole_and_leaves_nothing(client: Client) -> None:
     ops = client.world.ops
-    assert client.multi(ops.create(b"/a"), ops.delete(None), ops.create(b"/b")).codes == [0, -5, -2]
+    nameless = Op(Opcode.CREATE, CreateRequest(b"/b", b"", ((31, "digest", None),), 0))
+    for senseless in (ops.delete(None), nameless):
+        answer = client.multi(ops.create(b"/a"), senseless)
+        assert (answer.code, answer.body) == (-5, b"")
+        assert client.exists(b"/a").code == -101
+    assert client.create(b"/a").code == 0
 
 
 # --- multiRead ------------------------------------------------------------------------------------

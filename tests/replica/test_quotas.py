@@ -38,6 +38,12 @@ def test_soft_limits_refuse_nothing() -> None:
     assert client.create(b"/app/a", b"123456").code == 0
 
 
+def test_hard_limits_refuse_nothing_where_nobody_counts() -> None:
+    client = _limited(World(enforce_quota=True), b"count=-1,bytes=-1=;byteHardLimit=1;countHardLimit=1")
+    client.delete(b"/zookeeper/quota/app/zookeeper_stats")
+    assert client.create(b"/app/a", b"123456").code == 0
+
+
 def test_hard_limits_refuse_nothing_unless_told_to() -> None:
     client = _limited(World(), b"count=-1,bytes=-1=;byteHardLimit=1;countHardLimit=1")
     assert client.create(b"/app/a", b"123456").code == 0

@@ -11,7 +11,7 @@ from zkstore.model.stat import Stat
 from zkstore.wire import jute
 from zkstore.wire.jute import Reader, WireAcl
 from zkstore.wire.multi import TERMINATOR, MultiRequest, MultiResponse, Op, Result, encode_error, encode_result
-from zkstore.wire.opcodes import Opcode
+from zkstore.wire.opcodes import CreateMode, Opcode
 from zkstore.wire.records import (
     CheckVersionRequest,
     CreateRequest,
@@ -119,6 +119,27 @@ def test_an_invalid_create_flag_refuses_the_whole(flags: int) -> None:
     request = MultiRequest((Op(Opcode.CREATE, CreateRequest(b"/a", b"", OPEN, flags)),))
     with pytest.raises(MarshallingError):
         MultiRequest.decode(Reader(request.encode()))
+
+
+@pytest.mark.parametrize("flags", [CreateMode.TTL, CreateMode.TTL_SEQUENTIAL])
+def test_a_create_that_brings_no_time_cannot_make_a_ttl_znode(flags: int) -> None:
+    request = MultiRequest((Op(Opcode.CREATE, CreateRequest(b"/a", b"", OPEN, flags)),))
+    with pytest.raises(MarshallingError):
+        MultiRequest.decode(Reader(request.encode()))
+
+
+@pytest.mark.parametrize("opcode", [Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER])
+def test_the_flag_of_a_container_makes_one_by_whatever_create(opcode: Opcode) -> None:
+    create = CreateRequest(b"/a", b"", OPEN, CreateMode.CONTAINER)
+    request = MultiRequest((Op(opcode, create),))
+    assert MultiRequest.decode(Reader(request.encode())).ops == (Op(Opcode.CREATE_CONTAINER, create),)
+
+
+@pytest.mark.parametrize("flags", [CreateMode.PERSISTENT, CreateMode.EPHEMERAL_SEQUENTIAL, -1])
+def test_a_create_with_a_time_and_no_flag_for_it_is_a_plain_create(flags: int) -> None:
+    request = MultiRequest((Op(Opcode.CREATE_TTL, CreateTtlRequest(b"/a", b"", OPEN, flags, 1000)),))
+    plain = Op(Opcode.CREATE, CreateRequest(b"/a", b"", OPEN, flags))
+    assert MultiRequest.decode(Reader(request.encode())).ops == (plain,)
 
 
 def test_a_missing_terminator_is_refused() -> None:

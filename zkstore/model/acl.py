@@ -153,6 +153,12 @@ def authenticate(scheme: str, credential: bytes | None, peer: Identity, super_di
     return [SUPER, user] if digest == super_digest else [user]
 
 
+def x509_identities(subject: str, super_user: str | None) -> list[Identity]:
+    """The identities of a client whose certificate is for `subject`; `super_user` is the subject that passes every ACL."""
+    user = Identity("x509", subject)
+    return [Identity("super", subject), user] if subject == super_user else [user]
+
+
 def digest_id(credential: bytes) -> str:
     """The id of scheme digest for `user:password`: `user:` and the base64 of the SHA-1 of the whole credential.
 
@@ -199,7 +205,7 @@ class _Network(NamedTuple):
     prefix: int  # the address without its host bits
 
 
-_DECIMAL: Final = re.compile(r"[0-9]{1,9}")
+_DECIMAL: Final = re.compile(r"\+?[0-9]{1,9}")  # As Java reads numbers: a sign in front is fine.
 _IP_TEXTS_CACHED: Final = 1024  # distinct ACL ids and peers' addresses; a miss costs microseconds
 
 

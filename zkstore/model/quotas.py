@@ -72,9 +72,10 @@ def limits(tree: Tree, path: bytes) -> Quota:
     return Quota.parse(_data(tree, QUOTA_ROOT + path + LIMITS_NAME))
 
 
-def usage(tree: Tree, path: bytes) -> Quota:
-    """What does lie there, as far as its stats znode tells."""
-    return Quota.parse(_data(tree, QUOTA_ROOT + path + STATS_NAME))
+def usage(tree: Tree, path: bytes) -> Quota | None:
+    """What does lie there, as far as its stats znode tells; None without one, for then nobody counts."""
+    stats_path = QUOTA_ROOT + path + STATS_NAME
+    return Quota.parse(_data(tree, stats_path)) if stats_path in tree.records else None
 
 
 # --- while applying -----------------------------------------------------------------------------
@@ -130,7 +131,8 @@ def _adjust(tree: Tree, path: bytes, count: int, bytes_: int) -> None:
     governed = governing(tree, path)
     if governed is not None:
         used = usage(tree, governed)
-        _put_usage(tree, governed, used.znodes + count, used.data_bytes + bytes_)
+        if used is not None:
+            _put_usage(tree, governed, used.znodes + count, used.data_bytes + bytes_)
 
 
 def _count(tree: Tree, path: bytes) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zkstore import limits
 from zkstore.errors import (
+    AnswerTooLargeError,
     AuthFailedError,
     MarshallingError,
     ProtocolError,
@@ -286,6 +287,9 @@ class Conversation:
             return
         try:
             answer = read(self._replica, self, body)
+        except AnswerTooLargeError as error:
+            self._replica.notice(f"{self.peer[0]}:{self.peer[1]}, {Opcode(opcode).name}: {error}")
+            self.answer(xid, zxid, error.code, b"")
         except RequestError as error:
             self.answer(xid, zxid, error.code, b"")
         except TruncatedRecordError:

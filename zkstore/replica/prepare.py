@@ -164,7 +164,7 @@ class Preparation:
 
     def set_data(self, asking: Asking, request: SetDataRequest) -> SetDataTxn:
         """setData."""
-        path = _not_null(request.path)
+        path = request.path or b""
         znode = self._outstanding.look(path)
         if znode is None:
             paths.check(path)
@@ -186,8 +186,7 @@ class Preparation:
 
     def set_acl(self, asking: Asking, request: SetAclRequest) -> SetAclTxn:
         """setACL: the version it names is the ACL's."""
-        path = _not_null(request.path)
-        paths.check(path)
+        path = _checked(request.path)
         acl = acls.fix_up(request.acl, asking.identities)
         znode = self._outstanding.look(path)
         if znode is None:
@@ -200,8 +199,7 @@ class Preparation:
 
     def check(self, asking: Asking, request: CheckVersionRequest) -> None:
         """check, inside a multi: changes nothing."""
-        path = _not_null(request.path)
-        paths.check(path)
+        path = _checked(request.path)
         znode = self._outstanding.look(path)
         if znode is None:
             raise NoNodeError(path)
@@ -211,7 +209,10 @@ class Preparation:
     # --- several at once --------------------------------------------------------------------------
 
     def multi(self, asking: Asking, request: MultiRequest) -> MultiTxn:
-        """multi: every operation sees what the ones before it do. Raises MultiFailedError, with nothing noted."""
+        """multi: every operation sees what the ones before it do.
+
+        Raises MultiFailedError with nothing noted, or MarshallingError where an operation cannot be understood.
+        """
         changes: list[Change] = []
         self._outstanding.begin()
         for index, (opcode, operation) in enumerate(request.ops):
@@ -222,6 +223,8 @@ class Preparation:
                 for taken_back in changes:
                     if isinstance(taken_back, CreateTxn) and taken_back.owner == asking.session_id:
                         self._outstanding.retire_birth(asking.session_id, taken_back.path)
+                if isinstance(cause, MarshallingError):
+                    raise  # The request makes no sense, so it fails as a whole.
                 raise MultiFailedError(index, cause) from cause
             if change is not None:
                 changes.append(change)
@@ -276,6 +279,8 @@ class Preparation:
         if governed is None:
             return
         allowed, used = quotas.limits(self._tree, governed), quotas.usage(self._tree, governed)
+        if used is None:
+            return
         if count > 0 and -1 < allowed.znodes_hard < used.znodes + count:
             raise QuotaExceededError(path)
         if difference_bytes and -1 < allowed.data_bytes_hard < used.data_bytes + difference_bytes:
@@ -302,6 +307,13 @@ def _stored_owner(asking: Asking, opcode: int, request: CreateRequest | CreateTt
 def _demand_version(expected: int, actual: int, path: bytes) -> None:
     if expected not in (-1, actual):
         raise BadVersionError(path)
+
+
+def _checked(path: bytes | None) -> bytes:
+    if path is None:
+        raise BadArgumentsError(path)
+    paths.check(path)
+    return path
 
 
 def _not_null(path: bytes | None) -> bytes:

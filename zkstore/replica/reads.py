@@ -10,7 +10,15 @@ from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from zkstore.errors import BadArgumentsError, MarshallingError, NoAuthError, NoNodeError, NoWatcherError, RequestError
+from zkstore.errors import (
+    AnswerTooLargeError,
+    BadArgumentsError,
+    MarshallingError,
+    NoAuthError,
+    NoNodeError,
+    NoWatcherError,
+    RequestError,
+)
 from zkstore.model import acl as acls
 from zkstore.model import paths
 from zkstore.model.record import image_end, stat_bytes_of
@@ -93,7 +101,7 @@ def get_acl(replica: Replica, conversation: Conversation, body: Reader) -> bytes
         raise NoAuthError(path)
     if not replica.allows(acl, acls.ADMIN, conversation.identities):
         acl = acls.redact(acl)
-    return jute.acl(acl) + stat_bytes_of(record)
+    return _within_frame(replica, path, jute.acl(acl) + stat_bytes_of(record))
 
 
 def sync(replica: Replica, conversation: Conversation, body: Reader) -> bytes:
@@ -166,19 +174,19 @@ def set_watches2(replica: Replica, conversation: Conversation, body: Reader) -> 
 def _set_watches(replica: Replica, conversation: Conversation, request: SetWatches) -> None:
     tree, watches = replica.tree, replica.watches
     missed: list[tuple[EventType, bytes]] = []
-    for path in request.data:
+    for path in map(_path, request.data):
         if path not in tree.records:
             missed.append((EventType.DELETED, path))
         elif tree.stat(path).mzxid > request.relative_zxid:
             missed.append((EventType.DATA_CHANGED, path))
         else:
             watches.watch_data(path, conversation)
-    for path in request.exist:
+    for path in map(_path, request.exist):
         if path in tree.records:
             missed.append((EventType.CREATED, path))
         else:
             watches.watch_data(path, conversation)
-    for path in request.child:
+    for path in map(_path, request.child):
         if path not in tree.records:
             missed.append((EventType.DELETED, path))
         elif tree.stat(path).pzxid > request.relative_zxid:
@@ -203,7 +211,7 @@ def add_watch(replica: Replica, conversation: Conversation, body: Reader) -> byt
 def check_watches(replica: Replica, conversation: Conversation, body: Reader) -> bytes:
     """checkWatches: NoWatcherError unless there is one."""
     request = RemoveWatchesRequest.decode(body)
-    path = _path(request.path)
+    path = _watched(request.path)
     if not replica.watches.has(path, conversation, request.type):
         raise NoWatcherError(path)
     return b""
@@ -212,7 +220,7 @@ def check_watches(replica: Replica, conversation: Conversation, body: Reader) ->
 def remove_watches(replica: Replica, conversation: Conversation, body: Reader) -> bytes:
     """removeWatches: NoWatcherError where there is none."""
     request = RemoveWatchesRequest.decode(body)
-    path = _path(request.path)
+    path = _watched(request.path)
     if not replica.watches.remove(path, conversation, request.type):
         raise NoWatcherError(path)
     return b""
@@ -226,6 +234,11 @@ def _path(path: bytes | None) -> bytes:
     if path is None:
         raise MarshallingError
     return path or paths.ROOT
+
+
+def _watched(path: bytes | None) -> bytes:
+    """Nobody can watch at null: that is not found, and no error of its own."""
+    return b"" if path is None else _path(path)
 
 
 def _readable(replica: Replica, conversation: Conversation, path: bytes) -> bytes:
@@ -252,7 +265,14 @@ def _children(replica: Replica, parent: bytes) -> bytes:
         name = path[name_at:]
         parts.append(pack(len(name)))
         parts.append(name)
-    return b"".join(parts)
+    return _within_frame(replica, parent, b"".join(parts))
+
+
+def _within_frame(replica: Replica, path: bytes, answer: bytes) -> bytes:
+    """Only what depends on many znodes or entries can grow beyond what one request could write."""
+    if len(answer) > replica.frame_bytes_max:
+        raise AnswerTooLargeError(path, len(answer), replica.frame_bytes_max)
+    return answer
 
 
 READS: Final[dict[int, Callable[[Replica, Conversation, Reader], bytes]]] = {

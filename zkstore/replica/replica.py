@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from struct import Struct
 from typing import Final
 
@@ -62,14 +63,17 @@ from zkstore.wire.records import (
     CreateRequest,
     CreateTtlRequest,
     DeleteRequest,
+    ReconfigRequest,
     SetAclRequest,
     SetDataRequest,
 )
 from zkstore.wire.segment import Segment
 
 _LENGTH: Final = Struct(">i")
+_SIZE: Final = attrgetter("size")
 _make_set_data: Final = partial(tuple.__new__, SetDataTxn)
 _SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
+_NOTICES_MAX: Final = 20
 _EXPIRIES_PER_TICK: Final = 500  # so that thousands of sessions that end at once do not stop everybody else
 _REAPS_PER_SWEEP: Final = 1_000
 _GROWING: Final = frozenset(
@@ -106,6 +110,7 @@ class Replica:
         ready: conversations with bytes to send or to be closed, in order; the server empties it.
         conversations: all that have not ended, in order of arrival.
         words: the four-letter words, set by the server.
+        notices: what the server should log; it empties the list.
         refuses_growth: set by the server when memory runs out: creates and new data get an error.
     """
 
@@ -134,6 +139,7 @@ class Replica:
         self.figures = Figures()
         self.words: dict[bytes, Word] = {}
         self.refuses_growth = False
+        self.notices: list[str] = []
         self.proposed_zxid = tree.zxid
         self._make_password = make_password
         self._next_session_id = first_session_id(settings.server_id, time_ms)
@@ -150,11 +156,17 @@ class Replica:
         self._open: list[Proposal] = []
         self._in_flight: deque[tuple[Segment, list[Proposal]]] = deque()
         self._in_flight_count = 0
+        self._outstanding_bytes = 0
         self._barriers: deque[Barrier] = deque()
         self._durable_crc = self._sealed_crc = last_crc
         self._joined: list[Conversation] = []
         for session_id, session in tree.sessions.items():
             self.tracker.add(session_id, session.timeout_ms, now_ms)
+
+    def notice(self, text: str) -> None:
+        """Something that whoever runs the server should read; the server logs it. Bounded: more is dropped."""
+        if len(self.notices) < _NOTICES_MAX:
+            self.notices.append(text)
 
     # --- figures that decide ----------------------------------------------------------------------
 
@@ -176,7 +188,10 @@ class Replica:
     @property
     def is_overloaded(self) -> bool:
         """Whether connections that have a write under way should not be read (globalOutstandingLimit)."""
-        return len(self._open) + self._in_flight_count > self.settings.outstanding_max
+        return (
+            len(self._open) + self._in_flight_count > self.settings.outstanding_max
+            or self._outstanding_bytes > limits.OUTSTANDING_BYTES_MAX
+        )
 
     def allows(self, acl: tuple[Acl, ...], permission: int, identities: tuple[Identity, ...]) -> bool:
         """Whether one of the identities has one of the permissions."""
@@ -324,6 +339,7 @@ class Replica:
                     )
                     proposal = Proposal(txn, conversation, xid, _SET_DATA_OPCODE, self.now_ms, (), None, stop - start)
                     self._open.append(proposal)
+                    self._outstanding_bytes += proposal.size
                     self.figures.proposals += 1
                     return proposal
         return self.propose_request(conversation, xid, Opcode.SET_DATA, Reader(data, start, stop))
@@ -343,6 +359,7 @@ class Replica:
         if opcode == Opcode.SET_ACL:
             return prepare.set_acl(asking, SetAclRequest.decode(body))
         if opcode == Opcode.RECONFIG:
+            ReconfigRequest.decode(body)
             raise ReconfigDisabledError
         assert opcode == Opcode.CLOSE_SESSION, f"opcode {opcode} is no write"
         self.tracker.remove(asking.session_id)
@@ -351,6 +368,7 @@ class Replica:
     def _propose(self, proposal: Proposal) -> None:
         self.proposed_zxid += 1
         self._open.append(proposal)
+        self._outstanding_bytes += proposal.size
         self.figures.proposals += 1
 
     def wait_at(self, barrier: Barrier) -> None:
@@ -405,7 +423,7 @@ class Replica:
         if not self._open:
             return None
         proposals = self._open
-        if len(proposals) > limits.SEGMENT_TXNS_MAX or sum(p.size for p in proposals) > limits.SEGMENT_BYTES_MAX:
+        if len(proposals) > limits.SEGMENT_TXNS_MAX or self._outstanding_bytes > limits.SEGMENT_BYTES_MAX:
             count = _count_within(proposals)
             proposals, self._open = proposals[:count], proposals[count:]
         else:
@@ -431,7 +449,7 @@ class Replica:
         """
         lost = [proposal for _, proposals in self._in_flight for proposal in proposals] + self._open
         self._in_flight.clear()
-        self._in_flight_count = 0
+        self._in_flight_count = self._outstanding_bytes = 0
         self._open = []
         self._outstanding.clear()
         self.proposed_zxid = self.tree.zxid
@@ -441,6 +459,9 @@ class Replica:
             txn, conversation = proposal.txn, proposal.conversation
             if isinstance(txn, CloseSessionTxn) and txn.session_id in self.tree.sessions:
                 self.tracker.add(txn.session_id, self.tree.sessions[txn.session_id].timeout_ms, self.now_ms)
+                if txn.session_id in self.attached:
+                    # What it asked meanwhile was dropped without an answer, so it has to begin anew.
+                    self.attached[txn.session_id].end("its session was to end, but the disk is full")
             if conversation is None:
                 continue
             if isinstance(txn, CreateSessionTxn | CloseSessionTxn):
@@ -461,6 +482,7 @@ class Replica:
         while self._in_flight and self._in_flight[0][0].last_zxid <= zxid:
             sealed, proposals = self._in_flight.popleft()
             self._in_flight_count -= len(proposals)
+            self._outstanding_bytes -= sum(map(_SIZE, proposals))
             self._durable_crc = sealed.crc
             for number, proposal in enumerate(proposals, sealed.first_zxid):
                 commit(proposal, number)

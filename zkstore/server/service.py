@@ -26,12 +26,12 @@ from typing import Final
 import trio
 
 from zkstore import limits
-from zkstore.errors import ConfigError
+from zkstore.errors import ConfigError, DiskFullError
 from zkstore.model import zxid
 from zkstore.net.client_port import ClientPort, PortSettings, listen
 from zkstore.replica.conversation import Word
 from zkstore.replica.replica import Replica, ReplicaSettings
-from zkstore.server import memory
+from zkstore.server import descriptors, memory
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
 from zkstore.server.notify import NOTIFY_SOCKET, ServiceManager
@@ -90,6 +90,7 @@ class Service:
             PortSettings(
                 connections_per_address_max=config.connections_per_address_max,
                 connections_max=config.connections_max,
+                descriptors_max=descriptors.connections_bound(),
                 handshake_timeout_ms=config.handshake_timeout_ms,
             ),
             clock=self._read_clocks,
@@ -123,13 +124,15 @@ class Service:
     async def _finish(self) -> None:
         """Bring everything under way to its end, then note that it was."""
         self.port.stop_accepting()
-        self.pipeline.hand_over()
-        while not self.pipeline.is_idle:
-            await trio.lowlevel.wait_readable(self.pipeline.descriptor)
-            self._read_clocks()
-            self.pipeline.collect()
+        while True:
+            self.port.settle()  # which lets those go on who had waited for their answers
             self.pipeline.hand_over()
-            self.port.settle()
+            if self.pipeline.is_writing:
+                await trio.lowlevel.wait_readable(self.pipeline.descriptor)
+                self._read_clocks()
+                self.pipeline.collect()
+            elif not self.replica.ready:
+                break
         self.port.close()
         tree = self.replica.tree
         if tree.dirty_count and tree.zxid:
@@ -153,6 +156,9 @@ class Service:
                 logger.warning("the server stood still for %d ms; sessions get this much longer", late_ms)
                 self.replica.tracker.postpone(late_ms)
             self._watch_memory()
+            for notice in self.replica.notices:
+                logger.warning("%s", notice)
+            self.replica.notices.clear()
             self.replica.tick()
             self.port.tick()
             self.pipeline.hand_over()
@@ -178,6 +184,7 @@ class Service:
 async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Service]:
     """A server that has recovered and listens. Raises ConfigError and StorageError, having let go of everything."""
     started_s = time.perf_counter()
+    descriptors.raise_limit()
     store = Store.open(
         config.data_dir,
         log_directory=config.data_log_dir,
@@ -192,7 +199,15 @@ async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Servi
         _settle_interpreter()
         yield service
     finally:
-        store.close(None if service is None else service.clean_note)
+        _close(store, None if service is None else service.clean_note)
+
+
+def _close(store: Store, note: CleanNote | None) -> None:
+    """Let go of the directory. Without space the note stays away: the next start checks more, and loses nothing."""
+    try:
+        store.close(note)
+    except DiskFullError as error:
+        logger.warning("no note of the orderly stop could be left. %s", error)
 
 
 async def serve(config: Config, words_of: WordsOf, announce: Callable[[str], None]) -> None:

@@ -56,6 +56,7 @@ _RESPONSES: Final[dict[int, type[OpResponse] | None]] = {
 }
 
 _FLAGS: Final = frozenset(CreateMode)
+_TTL_FLAGS: Final = frozenset({CreateMode.TTL, CreateMode.TTL_SEQUENTIAL})
 
 
 class Op(NamedTuple):
@@ -74,8 +75,8 @@ class MultiRequest(NamedTuple):
     def decode(cls, reader: Reader, opcode: int = Opcode.MULTI) -> MultiRequest:
         """Read the operations of a request with that `opcode`, which is MULTI or MULTI_READ.
 
-        Raises `MarshallingError` for an operation that this opcode does not take, an invalid create flag, or a missing
-        terminator; `TruncatedRecordError` where an operation is cut.
+        Raises `MarshallingError` for an operation that this opcode does not take, a null path, an invalid create flag, or a
+        missing terminator; `TruncatedRecordError` where an operation is cut.
         """
         known = _READS if opcode == Opcode.MULTI_READ else _WRITES
         ops: list[Op] = []
@@ -86,10 +87,7 @@ class MultiRequest(NamedTuple):
             record = known.get(kind)
             if record is None:
                 raise MarshallingError
-            request = record.decode(reader)
-            if isinstance(request, CreateRequest | CreateTtlRequest) and request.flags not in _FLAGS:
-                raise MarshallingError
-            ops.append(Op(kind, request))
+            ops.append(_op(kind, record.decode(reader)))
         raise MarshallingError
 
     def encode(self) -> bytes:
@@ -142,6 +140,23 @@ def encode_result(opcode: int, body: bytes) -> bytes:
 def encode_error(code: int) -> bytes:
     """One error result. The code stands twice: the Java client reads the header's, the C client the body's."""
     return _HEADER.pack(Opcode.ERROR, False, code) + jute.int32(code)
+
+
+def _op(opcode: int, request: OpRequest) -> Op:
+    """An operation as the server takes it: in a multi a create's flags count for more than its opcode.
+
+    They alone decide whether it makes a container, a TTL znode needs an opcode that brings the time, and that opcode
+    without a flag for a TTL znode is a plain create.
+    """
+    if request.path is None:
+        raise MarshallingError
+    if isinstance(request, CreateTtlRequest) and request.flags not in _TTL_FLAGS:
+        opcode, request = Opcode.CREATE, CreateRequest(*request[:4])
+    elif isinstance(request, CreateRequest) and (request.flags not in _FLAGS or request.flags in _TTL_FLAGS):
+        raise MarshallingError
+    if isinstance(request, CreateRequest) and request.flags == CreateMode.CONTAINER:
+        opcode = Opcode.CREATE_CONTAINER
+    return Op(opcode, request)
 
 
 def _encode(result: Result) -> bytes:
