@@ -23,6 +23,7 @@ from zkstore.model.txns import (
     SetDataTxn,
     Txn,
 )
+from zkstore.storage import salvage
 from zkstore.storage.log import Log
 from zkstore.storage.store import Store
 from zkstore.wire import segment as segments_
@@ -126,14 +127,14 @@ def _txn(draw: st.DrawFn, versions: dict[bytes, int], sessions: set[int]) -> Txn
 
 
 def rewrite_segment(path: Path, number: int, data: bytes | None) -> None:
-    """Replace the stored bytes of the log's `number`-th segment, behind the store's back; None removes it."""
+    """Replace the log's `number`-th segment, behind the store's back; None removes it."""
     env = lmdb.open(str(path), max_dbs=4)
     with env.begin(write=True, db=env.open_db(b"segments")) as batch:
         keys = list(batch.cursor().iternext(values=False))
         if data is None:
             batch.delete(keys[number])
         else:
-            batch.put(keys[number], data)
+            batch.put(keys[number], bytes(salvage.ENVELOPE_BYTES) + data)
     env.close()
 
 

@@ -112,6 +112,20 @@ def test_a_checkpoint_that_was_never_finished_is_none(tmp_path: Path) -> None:
     assert checkpoint.load() is None
 
 
+@pytest.mark.parametrize("made", ["the file", "the environment"])
+def test_a_checkpoint_whose_making_was_cut_short_is_none(tmp_path: Path, made: str) -> None:
+    checkpoint = Checkpoint(tmp_path / "tree")
+    checkpoint.path.mkdir()
+    if made == "the file":
+        (checkpoint.path / "data.mdb").touch()
+    else:
+        lmdb.open(str(checkpoint.path)).close()
+    assert (checkpoint.load(), checkpoint.mark()) == (None, None)
+    tree = Tree.new()
+    write(checkpoint, tree, changed(tree, {b"/a": record(b"a")}, zxid=1))
+    assert loaded(checkpoint).records == tree.records
+
+
 def test_the_map_grows_in_the_middle_of_a_checkpoint(tmp_path: Path) -> None:
     tree = Tree.new()
     checkpoint = Checkpoint(tmp_path, map_bytes=1 << 16)

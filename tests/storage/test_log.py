@@ -280,6 +280,16 @@ def test_a_file_cut_short_is_found_before_it_is_touched(tmp_path: Path, history:
         Log(tmp_path)
 
 
+def test_a_log_whose_making_was_cut_short_is_named_and_made_by_the_next_start(tmp_path: Path) -> None:
+    Log(tmp_path).close()
+    (tmp_path / "data.mdb").unlink()
+    lmdb.open(str(tmp_path)).close()
+    with pytest.raises(DamageError, match="nothing in this log"):
+        Log(tmp_path, read_only=True)
+    Log(tmp_path).close()
+    Log(tmp_path, read_only=True).close()
+
+
 # --- no space -----------------------------------------------------------------------------------------------
 
 

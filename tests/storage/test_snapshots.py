@@ -8,6 +8,7 @@ import pytest
 
 from tests.storage.histories import History, flip_in_file, same
 from zkstore.errors import DamageError, DiskFullError
+from zkstore.storage import image
 from zkstore.storage import snapshots as snapshots_
 from zkstore.storage.snapshots import Snapshots
 from zkstore.storage.store import Store
@@ -111,4 +112,17 @@ def test_a_full_disk_leaves_no_half_snapshot(store: Store, small_disk: Path) -> 
     with pytest.raises(DiskFullError):
         full.take(store.checkpoint, EPOCH + 4)
     assert list(full.path.iterdir()) == []
+    store.close()
+
+
+def test_a_snapshot_can_be_walked_by_several_at_once(store: Store) -> None:
+    history = History()
+    snap(store, history, 30)
+    (snapshot,) = store.snapshots.all()
+    env = snapshots_.open_image(snapshot.path)
+    one, other = image.znodes(env), image.znodes(env)
+    both = list(zip(one, other, strict=True))
+    assert dict(znode for znode, _ in both) == dict(znode for _, znode in both) == history.tree.records
+    assert image.sessions(env) == history.tree.sessions
+    env.close()
     store.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.histories import History, create, same
-from zkstore.errors import DamageError, DirectoryUnusableError, StorageError
+from zkstore.errors import DamageError, DirectoryUnusableError, DiskFullError, StorageError
 from zkstore.storage.checkpoint import Checkpoint
 from zkstore.storage.image import Mark
 from zkstore.storage.log import Link
@@ -22,8 +22,8 @@ def history() -> History:
     return History()
 
 
-def opened(root: Path, **settings: Path) -> Store:
-    store = Store.open(root, **settings)  # type: ignore[arg-type]
+def opened(root: Path, *, log_directory: Path | None = None) -> Store:
+    store = Store.open(root, log_directory=log_directory)
     store.recover()
     return store
 
@@ -244,3 +244,23 @@ def test_a_crash_while_a_tree_is_put_in_place_is_made_good(tmp_path: Path, histo
     store.append(leader.fill(1))
     store.close()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["format", "lock", "log", "tree"]
+
+
+def test_a_store_opens_and_closes_on_a_full_disk(small_disk: Path, history: History) -> None:
+    store = opened(small_disk / "data")
+    store.append(history.fill(3))
+    store.close()
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    store = Store.open(small_disk / "data")
+    assert same(store.recover().tree, history.tree)
+    segment = history.add(create(b"/big", bytes(100_000)))
+    with pytest.raises(DiskFullError):
+        store.append([segment])
+    store.close()
+    ballast.unlink()
+    store = opened(small_disk / "data")
+    store.append([segment])
+    store.close()

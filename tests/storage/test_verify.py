@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.histories import History, flip, flip_in_file, rewrite_segment
+from tests.storage.power import content, cut, without_meta
 from zkstore.errors import DirectoryInUseError
 from zkstore.storage.store import Store
 from zkstore.storage.verify import Finding, verify
@@ -37,17 +38,31 @@ def only(tmp_path: Path) -> Finding:
 
 
 def test_a_sound_directory_has_no_findings(tmp_path: Path, history: History) -> None:
-    assert verify(tmp_path) == (12, 12, 3, [])
+    assert verify(tmp_path) == (12, 12, 3, [], 0)
     store = Store.open(tmp_path)
     store.log.drop_before(EPOCH + 3, at_most=9)
     store.close()
-    assert verify(tmp_path) == (9, 9, 3, [])
+    assert verify(tmp_path) == (9, 9, 3, [], 0)
 
 
 def test_verifying_changes_nothing(tmp_path: Path, history: History) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.mdb")}
     verify(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.mdb")} == before
+
+
+def test_a_segment_that_awaits_salvage_is_verified_and_no_damage(tmp_path: Path, history: History) -> None:
+    store = Store.open(tmp_path)
+    log = tmp_path / "log"
+    before = content(log)
+    store.append(history.fill(1))
+    lost = cut(log, without_meta(before, content(log)))
+    store.close()
+    shutil.rmtree(log)
+    lost.rename(log)
+    assert verify(tmp_path) == (13, 13, 3, [], 1)
+    Store.open(tmp_path).close()
+    assert verify(tmp_path) == (13, 13, 3, [], 0)
 
 
 def test_a_directory_in_use_is_not_verified(tmp_path: Path, history: History) -> None:

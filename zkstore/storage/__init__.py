@@ -6,6 +6,6 @@ budget. Does not: threads, trio and clocks (whoever calls decides where and when
 
 A *write batch* and a *read view* are LMDB's transactions; a txn is always ZooKeeper's.
 
-Read in this order: `directory`, `lock`, `env`; `log`; `image`, `checkpoint`, `snapshots`; `recovery`, `retention`;
-then `store`, which ties them together, `probe` and `verify`.
+Read in this order: `directory`, `lock`, `env`; `salvage`, `generation`, `log`; `image`, `checkpoint`, `snapshots`;
+`recovery`, `retention`; then `store`, which ties them together, `probe` and `verify`.
 """

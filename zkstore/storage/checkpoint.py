@@ -42,7 +42,8 @@ class Checkpoint:
 
     def exists(self) -> bool:
         """Whether there is anything to be read, sound or not."""
-        return (self.path / "data.mdb").exists()
+        file = self.path / "data.mdb"
+        return file.exists() and file.stat().st_size > 0
 
     def mark(self) -> Mark | None:
         """What the checkpoint is of; None where there is none. Raises FormatTooNewError and DamageError."""

@@ -1,7 +1,7 @@
 """The data directory: what lies where in it, and whether a directory is one of ours.
 
     format          says that this is a data directory, in which format, and which log belongs to it
-    log/            LMDB: the log; under the log directory, where a separate one is set
+    log/            LMDB: the log, and what its salvage needs; under the log directory, where a separate one is set
     tree/           LMDB: the checkpoint
     tree.incoming/  a checkpoint that is being received or restored, until it replaces tree/
     tree.damaged/   a checkpoint that could not be read, kept for whoever wants to know why

@@ -6,6 +6,9 @@ nothing but the disk. Growing it moves it, so no view may be open meanwhile: vie
 
 A write that fails, for want of space or otherwise, leaves what was there before: LMDB writes to free pages only, and
 its last step alone, the meta page, makes them count.
+
+Without `metasync` a write does not wait for that last step: a loss of power may undo the newest write, whole, unless
+`sync` was called since. What becomes of it then, the log knows (`salvage`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import lmdb
 
 from zkstore.errors import DamageError, StorageError
 from zkstore.storage.directory import FULL_CODES, disk_full, make_directory, sync_directory
+from zkstore.storage.directory import translated as system_error
 
 MAP_BYTES: Final = 256 << 20
 """Address space mapped at first; doubled as needed."""
@@ -50,6 +54,8 @@ class Environment:
     right where one caller at a time has the environment (checkpoint, snapshots), and frees a batch from the thread
     that began it.
 
+    `is_blank` says of one opened for reading that whoever made it did not even come to make its databases.
+
     Raises DamageError where the files are not what LMDB wrote, DiskFullError, and StorageError for the rest.
     """
 
@@ -60,10 +66,14 @@ class Environment:
         *,
         map_bytes: int = MAP_BYTES,
         shared: bool = False,
+        metasync: bool = True,
         read_only: bool = False,
         readahead: bool = True,
     ) -> None:
         self.path = path
+        self._metasync = metasync
+        self._is_trusted = True
+        self._descriptor = -1
         self._writing = Lock()
         # Held by a view and by growing. Where nothing else can happen meanwhile there is nothing to hold.
         self._mapping: AbstractContextManager[Any] = Lock() if shared else nullcontext()
@@ -81,6 +91,7 @@ class Environment:
                 readonly=read_only,
                 create=False,
                 lock=shared and not read_only,
+                metasync=metasync,
                 readahead=readahead,
                 meminit=False,
             )
@@ -88,12 +99,18 @@ class Environment:
             raise translated(error, path) from error
         try:
             self._refuse_truncated(file)
-            self.databases = {name: self._env.open_db(name, create=not read_only) for name in databases}
+            if not read_only:
+                self._descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+            self.is_blank = read_only and self._env.stat()["entries"] == 0
+            self.databases = self._open_databases(() if self.is_blank else databases, read_only)
         except lmdb.Error as error:
-            self._env.close()
+            self.close()
             raise translated(error, path) from error
+        except OSError as error:
+            self.close()
+            raise system_error(error, file) from error
         except StorageError:
-            self._env.close()
+            self.close()
             raise
         if is_new and not read_only:
             sync_directory(path)
@@ -101,12 +118,18 @@ class Environment:
     def close(self) -> None:
         """Unmap the files; whatever was written stays. Closing twice is harmless."""
         self._env.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def write(self, change: Callable[[Any], T]) -> T:
         """Run `change` in one write batch; when this returns, what it did is on disk, all of it. Else none of it is.
 
-        `change` may be run more than once. Raises DiskFullError, StorageError and what `change` raises.
+        Without `metasync` a loss of power may make it none of it still. `change` may be run more than once.
+
+        Raises DiskFullError, StorageError and what `change` raises.
         """
+        self._refuse_distrusted()
         with self._writing:
             while True:
                 try:
@@ -115,7 +138,35 @@ class Environment:
                 except lmdb.MapFullError:
                     self.grow()
                 except lmdb.Error as error:
+                    if not self._metasync:
+                        self.sync()  # else the next write would take it that the one before this is on disk
                     raise translated(error, self.path) from error
+
+    def sync(self) -> None:
+        """All writes so far are on disk, meta page and all. Raises StorageError, and then nothing is written any more.
+
+        Uses a descriptor of its own: the kernel tells each descriptor once of what it could not write, and LMDB's may
+        have been told already, in a write that failed.
+        """
+        self._refuse_distrusted()
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            self.distrust()
+            raise StorageError(
+                f"the disk did not keep what was written ({error.strerror})",
+                where=self.path,
+                advice="Check the disk and the system's log, then start the server again",
+            ) from error
+
+    def distrust(self) -> None:
+        """Refuse every further write: it is not known any more what is on disk, so nothing can be put behind it."""
+        self._is_trusted = False
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is known what is on disk."""
+        return self._is_trusted
 
     def begin(self) -> Any:
         """A write batch that outlives one call; who begins it handles LMDB's errors (`translated`) and `grow`s."""
@@ -160,6 +211,18 @@ class Environment:
             self._env.copy(str(path), compact=True)
         except lmdb.Error as error:
             raise translated(error, path) from error
+
+    def _open_databases(self, names: tuple[bytes, ...], read_only: bool) -> dict[bytes, Any]:
+        if read_only:
+            return {name: self._env.open_db(name, create=False) for name in names}
+        with self._env.begin(write=True) as batch:  # one for all, so that a crash leaves all of them or none
+            return {name: self._env.open_db(name, txn=batch) for name in names}
+
+    def _refuse_distrusted(self) -> None:
+        if not self._is_trusted:
+            raise StorageError(
+                "nothing is written any more, since the disk failed", where=self.path, advice="Start the server again"
+            )
 
     def _refuse_truncated(self, file: Path) -> None:
         """A file that ends before its last page would kill the process on first touch, by SIGBUS."""

@@ -75,6 +75,8 @@ def write_mark(env: Environment, batch: Any, mark: Mark, sessions: dict[int, Ses
 
 def read_mark(env: Environment) -> Mark | None:
     """What the image is of; None where none was finished. Raises FormatTooNewError and DamageError."""
+    if env.is_blank:
+        return None
     with env.view() as view:
         content = view.get(b"mark", db=env.databases[b"meta"])
     if content is None:

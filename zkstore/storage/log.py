@@ -1,8 +1,11 @@
 """The log: segments in the order of their zxids, and the few facts that a server must not forget.
 
-Segments are keyed by their first zxid and stored as they travel. Each names the zxid and CRC of the one before, so
-the log is a chain; `append` lets nothing break it and `read` checks it again. The chain's start is the zxid and CRC
-that the oldest segment continues: 0 and 0 in a new log, more once history was dropped or a tree came from elsewhere.
+Segments are keyed by their first zxid and stored as they travel, each in an envelope. Each names the zxid and CRC of
+the one before, so the log is a chain; `append` lets nothing break it and `read` checks it again. The chain's start is
+the zxid and CRC that the oldest segment continues: 0 and 0 in a new log, more once history was dropped or a tree came
+from elsewhere.
+
+An append waits for the disk once; `salvage` tells why that is enough.
 
 One caller at a time appends; reading and dropping may go on in other threads meanwhile.
 """
@@ -10,6 +13,7 @@ One caller at a time appends; reading and dropping may go on in other threads me
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -17,8 +21,10 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from zkstore.errors import DamageError, StorageError
-from zkstore.storage.directory import refuse_newer
+from zkstore.storage import generation, salvage
+from zkstore.storage.directory import make_directory, refuse_newer, replace_file
 from zkstore.storage.env import MAP_BYTES, Environment
+from zkstore.storage.generation import GenerationFile
 from zkstore.wire import segment as segments_
 from zkstore.wire.segment import Segment
 
@@ -52,36 +58,87 @@ class Epochs(NamedTuple):
 class Log:
     """The log in one LMDB environment.
 
-    `start` is what the oldest segment continues; `end` is the newest segment's, or `start` where there is none.
+    Attributes:
+        start: what the oldest segment continues.
+        end: the newest segment's, or `start` where there is none.
+        awaiting: segments that await salvage, where the log was opened for reading only. They are read like all others
+            and `end` is theirs.
+
     Raises FormatTooNewError, DamageError and StorageError.
     """
 
     def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES, read_only: bool = False) -> None:
         self.path = path
-        self._env = Environment(
-            path, (b"segments", b"meta"), map_bytes=map_bytes, shared=True, read_only=read_only, readahead=False
-        )
-        self._segments = self._env.databases[b"segments"]
-        self._meta = self._env.databases[b"meta"]
+        if not read_only and not self._file.exists():
+            make_directory(path)
+            generation.create(path / "generation")
+        self._generation = GenerationFile(path / "generation", read_only=read_only)
+        try:
+            self._env = Environment(
+                path,
+                (b"segments", b"meta"),
+                map_bytes=map_bytes,
+                shared=True,
+                metasync=False,
+                read_only=read_only,
+                readahead=False,
+            )
+        except StorageError:
+            self._generation.close()
+            raise
+        self._read_only = read_only
         try:
             self._open(read_only)
         except StorageError:
-            self._env.close()
+            self._let_go()
             raise
 
     def _open(self, read_only: bool) -> None:
+        if self._env.is_blank:
+            raise DamageError("there is nothing in this log", where=self.path, advice=ADVICE)
+        self._segments = self._env.databases[b"segments"]
+        self._meta = self._env.databases[b"meta"]
         format_version = self._get(b"format_version")
         if format_version is None and not read_only:
             self._put({b"format_version": FORMAT_VERSION, b"epochs": Epochs(0, 0), b"start": Link(0, 0)})
         else:
             refuse_newer(format_version or 0, FORMAT_VERSION, self.path)
         self.start = Link(*(self._get(b"start") or (0, 0)))
+        self.awaiting: Sequence[Segment] = ()
         newest = self.last()
         self.end = self.start if newest is None else Link(newest.last_zxid, newest.crc)
+        current = self._generation.current
+        found = [] if current.is_closed else salvage.find((self._file, self._spare), current.key, *self.end)
+        if found:
+            self.end = Link(found[-1].last_zxid, found[-1].crc)
+        if read_only:
+            self.awaiting = found
+            return
+        if found:
+            replace_file(self._spare, b"".join(salvage.wrap(segment, current.key) for segment in found))
+            self._put_segments(found)
+        self._end_generation()
+        self._spare.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the environment."""
+        """Let go of the files; what is in them needs no salvage. Raises StorageError if that cannot be had."""
+        try:
+            if not self._read_only and self._env.is_trusted:
+                self._end_generation(is_closing=True)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         self._env.close()
+        self._generation.close()
+
+    @property
+    def _file(self) -> Path:
+        return self.path / "data.mdb"
+
+    @property
+    def _spare(self) -> Path:
+        return self.path / "salvaged"
 
     # --- segments ---------------------------------------------------------------------------------
 
@@ -89,7 +146,8 @@ class Log:
         """Put segments behind the last one; when this returns they are on disk.
 
         Raises DiskFullError, after which the log is as before and may be appended to once there is space, and
-        StorageError for a segment that does not continue the chain.
+        StorageError for a segment that does not continue the chain, and where the disk fails: then the segments may
+        be found there later, or not.
         """
         end_zxid, end_crc = self.end
         for segment in segments:
@@ -100,13 +158,13 @@ class Log:
                     where=self.path,
                 )
             end_zxid, end_crc = segment.last_zxid, segment.crc
-        database, key = self._segments, _KEY.pack
-
-        def put_all(batch: Any) -> None:
-            for segment in segments:
-                batch.put(key(segment.first_zxid), segment.data, append=True, db=database)
-
-        self._env.write(put_all)
+        is_done = False
+        try:
+            self._put_segments(segments)
+            is_done = True
+        finally:
+            if not is_done and self._env.is_trusted:
+                self._end_generation()  # whole segments may lie in the file already
         self.end = Link(end_zxid, end_crc)
 
     def read(self, after_zxid: int) -> Iterator[Segment]:
@@ -117,20 +175,19 @@ class Log:
         zxid that cannot be trusted, also where history is dropped under a slow reader.
         """
         previous: Link | None = None
-        while batch := self._slice(after_zxid):
-            for key, data in batch:
-                segment = self._decoded(key, data)
-                if previous is not None:
-                    self._check_link(previous, segment)
-                elif segment.prev_zxid > after_zxid:
-                    raise self._missing(after_zxid, segment)
-                previous = Link(segment.last_zxid, segment.crc)
-                if segment.last_zxid > after_zxid:
-                    after_zxid = segment.last_zxid
-                    yield segment
+        for segment in chain(self._stored(after_zxid), self.awaiting):
+            if previous is not None:
+                self._check_link(previous, segment)
+            elif segment.prev_zxid > after_zxid:
+                raise self._missing(after_zxid, segment)
+            previous = Link(segment.last_zxid, segment.crc)
+            if segment.last_zxid > after_zxid:
+                yield segment
 
     def last(self) -> Segment | None:
         """The newest segment, checked; None in an empty log."""
+        if self.awaiting:
+            return self.awaiting[-1]
         with self._env.view() as view:
             cursor = view.cursor(db=self._segments)
             found = cursor.last()
@@ -149,7 +206,8 @@ class Log:
     def drop_before(self, zxid: int, at_most: int) -> int:
         """Drop up to `at_most` of the oldest segments, those that end at or before `zxid`, but never the last of all.
 
-        One batch. Returns how many went: fewer than `at_most` when there are no more.
+        One batch. Returns how many went: fewer than `at_most` when there are no more. A loss of power may bring back
+        the last batch's, until the next write.
         """
         database = self._segments
 
@@ -191,7 +249,9 @@ class Log:
                 cursor.delete()
                 found = bool(cursor.key())
 
+        self._end_generation()  # before, so that there is no moment when a part of them could come back
         self._env.write(drop)
+        self._env.sync()
         self.end = Link(zxid, crc)
 
     def restart(self, start: Link) -> None:
@@ -201,7 +261,9 @@ class Log:
             batch.drop(self._segments, delete=False)
             batch.put(b"start", msgpack.packb(start), db=self._meta)
 
+        self._end_generation()
         self._env.write(replace)
+        self._env.sync()
         self.start = self.end = start
 
     # --- facts ------------------------------------------------------------------------------------
@@ -254,11 +316,42 @@ class Log:
                 batch.put(name, msgpack.packb(value), db=self._meta)
 
         self._env.write(put_all)
+        self._env.sync()
+
+    def _put_segments(self, segments: Sequence[Segment]) -> None:
+        key, database = self._generation.current.key, self._segments
+        rows = [(_KEY.pack(segment.first_zxid), salvage.wrap(segment, key)) for segment in segments]
+
+        def put_all(batch: Any) -> None:
+            for zxid, stored in rows:
+                batch.put(zxid, stored, append=True, db=database)
+
+        self._env.write(put_all)
+
+    def _end_generation(self, *, is_closing: bool = False) -> None:
+        """What the log refers to now is on disk, and nothing else in its file can become a part of it any more.
+
+        Raises StorageError, and nothing is written any more then.
+        """
+        self._env.sync()
+        try:
+            self._generation.replace(is_closed=is_closing)
+        except StorageError:
+            self._env.distrust()
+            raise
+
+    def _stored(self, after_zxid: int) -> Iterator[Segment]:
+        """The segments in the environment, from the one that holds the first zxid after `after_zxid`."""
+        while batch := self._slice(after_zxid):
+            for key, stored in batch:
+                segment = self._decoded(key, stored)
+                after_zxid = max(after_zxid, segment.last_zxid)
+                yield segment
 
     def _slice(self, after_zxid: int) -> list[tuple[bytes, bytes]]:
         """Some stored segments in one short view: the one that holds the first zxid after `after_zxid`, and more."""
         rows: list[tuple[bytes, bytes]] = []
-        if after_zxid >= self.end.zxid:
+        if after_zxid >= (self.awaiting[0].prev_zxid if self.awaiting else self.end.zxid):
             return rows
         size = 0
         with self._env.view() as view:
@@ -274,10 +367,10 @@ class Log:
                 found = cursor.next()
         return rows
 
-    def _decoded(self, key: bytes, data: bytes) -> Segment:
+    def _decoded(self, key: bytes, stored: bytes) -> Segment:
         zxid = _KEY.unpack(key)[0]
         try:
-            segment = segments_.decode(data)
+            segment = segments_.decode(salvage.unwrap(stored))
         except DamageError as error:
             raise self._damage(str(error), zxid) from error
         if segment.first_zxid != zxid:

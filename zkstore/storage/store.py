@@ -186,9 +186,9 @@ class Store:
 
     def close(self, note: CleanNote | None = None) -> None:
         """Let go of the directory; with a note if everything was brought to an end in order."""
-        self.checkpoint.abandon()
-        self.log.close()
         try:
+            self.checkpoint.abandon()
+            self.log.close()
             if note is not None:
                 directory_.replace_file(self.directory.clean, json.dumps(note._asdict()).encode() + b"\n")
         finally:

@@ -36,12 +36,16 @@ class Finding(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """What was looked at and what was found; `findings` is empty where all is well."""
+    """What was looked at and what was found; `findings` is empty where all is well.
+
+    Of the segments, `awaiting` await salvage: the next start will put them in their place. That is no damage.
+    """
 
     segments: int
     txns: int
     images: int
     findings: list[Finding]
+    awaiting: int = 0
 
 
 def verify(root: Path, *, log_directory: Path | None = None) -> Verified:
@@ -77,7 +81,7 @@ def _walk(directory: DataDirectory) -> Verified:
         findings.append(_finding(error, directory.log))
     finally:
         log.close()
-    return Verified(segments, txns, image_count, findings)
+    return Verified(segments, txns, image_count, findings, len(log.awaiting))
 
 
 def _check_images(directory: DataDirectory, findings: list[Finding]) -> list[tuple[Mark, Tree]]:
