@@ -29,6 +29,7 @@ CODES = {
     -119: "NotReadOnlyError",
     -121: "NoWatcherError",
     -123: "ReconfigDisabledError",
+    -124: "AuthRequiredError",
     -125: "QuotaExceededError",
     -127: "ThrottledOpError",
 }

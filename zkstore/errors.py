@@ -116,6 +116,10 @@ class ReconfigDisabledError(RequestError, code=-123, name="Reconfig is disabled"
     """A change of the ensemble's members on a server that does not take them from clients."""
 
 
+class AuthRequiredError(RequestError, code=-124, name="Session closed because client failed to authenticate"):
+    """A request of a client that has proved no identity that the server demands; the connection is closed."""
+
+
 class QuotaExceededError(RequestError, code=-125, name="Quota has exceeded"):
     """A write that would pass a hard quota."""
 

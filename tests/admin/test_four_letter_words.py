@@ -81,6 +81,9 @@ class RecordedServer:
     def ephemerals(self) -> Mapping[int, Collection[bytes]]:
         return {SECOND: [b"/eph"], FIRST: [b"/lock/n-0000000000", b"/lock/m"]}
 
+    def digests(self) -> list[tuple[int, int]]:
+        return [(0x80, 12345), (0x1FF, 18446744073709551615)]
+
     def watch_totals(self) -> WatchTotals:
         return WatchTotals(2, 3, 4)
 
@@ -111,6 +114,9 @@ class EmptyServer(RecordedServer):
 
     def watch_totals(self) -> WatchTotals:
         return WatchTotals(0, 0, 0)
+
+    def digests(self) -> list[tuple[int, int]]:
+        return []
 
     def data_watches(self) -> Iterable[tuple[bytes, Collection[int]]]:
         return []
@@ -147,6 +153,7 @@ RECORDED = {
     b"crst": "Connection stats reset.\n",
     b"srst": "Server stats reset.\n",
     b"dirs": "datadir_size: 67109337\nlogdir_size: 4096\n",
+    b"hash": "80: 12345\n1ff: 18446744073709551615\n",
     b"wchs": "2 connections watching 3 paths\nTotal watches:4\n",
     b"wchc": """\
 0x100000b5ab00000
@@ -240,6 +247,7 @@ zk_avg_readlatency\t0.0
 
 RECORDED_OF_AN_EMPTY_SERVER = {
     b"cons": " /127.0.0.1:53144[0](queued=0,recved=1,sent=0)\n\n",
+    b"hash": "",
     b"wchs": "0 connections watching 0 paths\nTotal watches:0\n",
     b"wchc": "\n",
     b"wchp": "\n",

@@ -119,7 +119,7 @@ async def shell(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Async
         ("stat /nope", 1, "", "Node does not exist: /nope\n"),
         ("ls /a", 0, "[b, d]\n", ""),
         ("ls /a/d", 0, "[]\n", ""),
-        ("ls -R /a", 0, "/a\n/a/b\n/a/b/c\n/a/d\n", ""),
+        ("ls -R /a", 0, "/a\n/a/b\n/a/d\n/a/b/c\n", ""),
         ("ls -R /nope", 1, "", "Node does not exist: /nope\n"),
         ("tree /a", 0, "/a\n├── b\n│   └── c\n└── d\n", ""),
         ("tree /a --depth 1", 0, "/a\n├── b\n└── d\n", ""),
@@ -147,7 +147,7 @@ async def test_a_command_prints_its_answer(
 async def test_deleteall_takes_leaves_first_and_in_batches(shell: Shell) -> None:
     client: Any = shell.client
     assert await execute(shell, ["deleteall", "/a", "-b", "3"]) == 0
-    assert client.transactions == [["/a/d", "/a/b/c", "/a/b"], ["/a"]]
+    assert client.transactions == [["/a/b/c", "/a/d", "/a/b"], ["/a"]]
     assert not [path for path in client.data if path.startswith("/a")]
 
 
@@ -155,7 +155,7 @@ async def test_deleteall_takes_leaves_first_and_in_batches(shell: Shell) -> None
 async def test_set_acl_reaches_the_top_last(shell: Shell) -> None:
     client: Any = shell.client
     assert await execute(shell, ["setAcl", "-R", "/a", "world:anyone:r"]) == 0
-    assert list(client.acls) == ["/a/b", "/a/b/c", "/a/d", "/a"]
+    assert list(client.acls) == ["/a/b", "/a/d", "/a/b/c", "/a"]
 
 
 @pytest.mark.trio

@@ -169,13 +169,6 @@ def test_a_segment_from_the_past_is_an_impossible_state(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "parent"), [(b"/a", b"/"), (b"/a/b", b"/a"), (b"/a/b/c", b"/a/b"), ("/ä/b".encode(), "/ä".encode())]
-)
-def test_parents(path: bytes, parent: bytes) -> None:
-    assert apply.parent_of(path) == parent
-
-
-@pytest.mark.parametrize(
     ("owner", "is_stored_only"), [(0, False), (SESSION, False), (-5, False), (CONTAINER_OWNER, True)]
 )
 def test_which_owners_a_stat_does_not_show(owner: int, is_stored_only: bool) -> None:

@@ -224,6 +224,13 @@ def test_a_deleted_child_counts_for_a_child_watch(history: Client) -> None:
     assert history.events() == []
 
 
+def test_a_client_that_watched_the_root_by_the_empty_path_still_does(history: Client) -> None:
+    history.set_watches(SetWatches(history.world.tree.zxid, (b"",), (), (b"",)))
+    assert history.events() == []
+    history.world.client().create(b"/new")
+    assert history.events() == [(CHILDREN_CHANGED, b"/")]
+
+
 def test_persistent_watches_are_taken_up_in_silence(history: Client) -> None:
     again = history.reconnect()
     again.set_watches(SetWatches2(0, (), (), (), persistent=(b"/changed",), persistent_recursive=(b"/parent",)))

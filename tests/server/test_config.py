@@ -32,10 +32,10 @@ def test_told_nothing_a_server_has_the_defaults() -> None:
     assert (Config().session_timeout_ms_min, Config().session_timeout_ms_max) == (4_000, 40_000)
 
 
-def test_every_setting_but_the_read_only_one_is_a_field() -> None:
+def test_every_setting_is_a_field_but_for_two_that_add_to_others() -> None:
     fields = set(Config.__dataclass_fields__)
 
-    assert fields == {setting.field for setting in SETTINGS} - {"read_only_mode"}
+    assert fields == {setting.field for setting in SETTINGS} - {"read_only_mode", "tls_protocol"}
 
 
 def test_a_zoo_cfg_as_people_have_it_is_taken_without_a_word(tmp_path: Path) -> None:
@@ -201,21 +201,22 @@ def test_session_timeouts_that_let_nothing_through_are_refused(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("secureClientPort=2281", "does not serve TLS"),
-        ("ssl.clientAuth=need", "does not serve TLS"),
-        ("client.portUnification=true", "does not serve TLS"),
-        ("sessionRequireClientSASLAuth=true", "has no SASL"),
-        ("requireClientAuthScheme=sasl", "has no SASL"),
-        ("enforce.auth.enabled=true", "cannot demand it"),
+        ("ssl.crl=true", "give a list of revoked certificates"),
+        ("ssl.ocsp=true", "give a list of revoked certificates"),
+        ("ssl.clientHostnameVerification=true", "identities are the subjects of certificates"),
+        ("ssl.authProvider=mine", "identities are the subjects of certificates"),
+        ("ssl.context.supplier.class=org.example.Supplier", "it may be meant to protect"),
+        ("X509AuthenticationProvider.clientCertIdType=SAN", "identities are the subjects of certificates"),
+        ("requireClientAuthScheme=sasl", "give sessionRequireClientSASLAuth=true"),
         ("DigestAuthenticationProvider.digestAlg=SHA3-256", "digests are SHA1"),
         ("DigestAuthenticationProvider.enabled=false", "cannot be switched off"),
         ("peerType=observer", "stands alone"),
         ("dynamicConfigFile=/conf/zoo.cfg.dynamic", "stands alone"),
         ("server.1=a:2888:3888:observer;2181", "is a participant"),
-        ("server.1=a:2888:3888;2181;2281", "does not serve TLS"),
         ("server.1=a", "give host:quorumPort:electionPort;clientPort"),
         ("server.1=a:2888:2888", "give host:quorumPort:electionPort;clientPort"),
         ("server.1=a:2888:3888;x:y", "give host:quorumPort:electionPort;clientPort"),
+        ("server.1=a:2888:3888;2181;x:y", "give host:quorumPort:electionPort;clientPort"),
     ],
 )
 def test_what_would_be_unsafe_to_leave_out_is_refused(tmp_path: Path, line: str, reason: str) -> None:
@@ -240,7 +241,10 @@ def test_what_is_asked_for_without_being_asked_for_is_fine(tmp_path: Path) -> No
 
 
 def test_passwords_and_digests_stay_out_of_messages(tmp_path: Path) -> None:
-    assert "hunter2" not in refusal(tmp_path, "ssl.keyStore.password=hunter2")
+    config, warnings = load_lines(
+        tmp_path, "ssl.keyStore.password=hunter2", "SASLAuthenticationProvider.superPassword=hunter2"
+    )
+    assert "hunter2" not in f"{config!r} {warnings}"
     assert "hunter2" not in refusal(tmp_path, "DigestAuthenticationProvider.superDigest=hunter2")
     assert "hunter2" not in refusal(tmp_path, "zookeeper.DigestAuthenticationProvider.superDigest=hunter2")
 
@@ -300,7 +304,7 @@ def test_what_people_would_miss_is_warned_of(tmp_path: Path) -> None:
     assert [line.replace(str(tmp_path), "") for line in warnings] == [
         "/zoo.cfg:2: forceSync=no: zkstore always syncs before it answers a write",
         "/zoo.cfg:3: audit.enable=true: there is no audit log",
-        "/zoo.cfg:4: authProvider.1=org.example.Provider: not loaded; identities are world, ip, digest and auth",
+        "/zoo.cfg:4: authProvider.1=org.example.Provider: not loaded; identities are ip, digest, x509 and sasl",
         "/zoo.cfg:5: skipACL=yes: ACLs are not checked",
     ]
 

@@ -1,7 +1,7 @@
 """The four-letter words: ask for one on the client port, read the answer, and the connection closes.
 
 The texts are ZooKeeper's to the byte, because scripts, dashboards and client libraries cut them up.
-`hash` is not among the words: it lists digests of moments that zkstore does not keep.
+The digests that `hash` lists are zkstore's own, made at the ends of segments: they compare zkstore servers.
 Source: ZooKeeper administrator's guide, "The Four Letter Words"; compared with a running Apache 3.8.
 """
 
@@ -116,8 +116,8 @@ def _conf(view: ServerView) -> str:
     config, sizes = view.config(), view.directory_sizes()
     log_dir = config.data_log_dir or config.data_dir
     values: dict[str, object] = {
-        "clientPort": config.client_port,
-        "secureClientPort": -1,
+        "clientPort": _port(config.client_port),
+        "secureClientPort": _port(config.secure_client_port),
         "dataDir": config.data_dir.absolute(),
         "dataDirSize": sizes.data_bytes,
         "dataLogDir": log_dir.absolute(),
@@ -130,6 +130,10 @@ def _conf(view: ServerView) -> str:
         "serverId": 0,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def _port(port: int | None) -> int:
+    return -1 if port is None else port
 
 
 def _dirs(view: ServerView) -> str:
@@ -230,6 +234,10 @@ def _expiry_sets(buckets: list[tuple[int, list[str]]]) -> str:
     return f"({len(buckets)})/({entries}):\n{body}"
 
 
+def _hash(view: ServerView) -> str:
+    return "".join(f"{zxid:x}: {digest}\n" for zxid, digest in view.digests())
+
+
 def _mntr(view: ServerView) -> str:
     figures = view.overview()
     values: dict[str, int | float] = {
@@ -291,6 +299,7 @@ _OF_A_SERVER: Final[dict[bytes, Callable[[ServerView], str]]] = {
     b"crst": _crst,
     b"dirs": _dirs,
     b"dump": _dump,
+    b"hash": _hash,
     b"mntr": _mntr,
     b"srst": _srst,
     b"srvr": _srvr,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -25,6 +26,7 @@ from zkstore.server.view import View
 logger = logging.getLogger(__name__)
 
 _TRACE_MASK_BYTES = 8
+_INTERRUPTED = 128 + signal.SIGINT  # as shells count a command that Ctrl-C has ended
 
 _EPILOG = """\
 Settings come from flags, ZKSTORE_* variables (ZKSTORE_CLIENT_PORT=2181), the ZOO_* variables of the ZooKeeper container
@@ -33,6 +35,9 @@ image, CONFIG, and defaults, in this order.
 example:
   zkstore serve --data-dir /var/lib/zkstore --client-port 2181
   zkstore serve /etc/zookeeper/zoo.cfg
+  zkstore serve --secure-client-port 2281 --tls-certificate-file server.pem --tls-ca-file ca.pem
+
+TLS files that change are read again, and on SIGHUP; open connections keep what they have.
 """
 
 
@@ -60,6 +65,9 @@ def run(config: Config) -> int:
         trio.run(serve, config, partial(words_of, config), _announce)
     except* ZkStoreError as errors:
         code = _tell(errors)
+    except* KeyboardInterrupt:
+        logger.info("interrupted while it started")
+        code = _INTERRUPTED
     return code
 
 

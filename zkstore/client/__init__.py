@@ -15,6 +15,7 @@ Read in this order: `client`, what users call; `session`, which keeps it connect
 """
 
 from zkstore.client.client import Client, connect
+from zkstore.client.connection import dial_tcp, dial_tls
 from zkstore.client.hosts import Address
 from zkstore.client.session import SessionState
 from zkstore.client.transaction import Transaction
@@ -38,4 +39,6 @@ __all__ = [
     "WatchEvent",
     "WatchKind",
     "connect",
+    "dial_tcp",
+    "dial_tls",
 ]

@@ -335,7 +335,7 @@ def connect(
 
     Entering raises ConnectionLossError if no server answers within `connect_timeout_ms` (default: the session
     timeout), AuthFailedError if one refuses `auth`, a list of (scheme, credential). `read_only` takes servers that
-    have lost their quorum, too. `dial` opens the byte stream, for instance through TLS. Raises ConfigError.
+    have lost their quorum, too. `dial` opens the byte stream: `dial_tls(context)` for TLS. Raises ConfigError.
     """
     parsed = hosts.parse(servers)
     chroot = Chroot(parsed.chroot)

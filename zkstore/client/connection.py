@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -21,6 +22,23 @@ Dial = Callable[[Address], Awaitable[trio.abc.Stream]]
 async def dial_tcp(address: Address) -> trio.abc.Stream:
     """A plain TCP connection."""
     return await trio.open_tcp_stream(address.host, address.port)
+
+
+def dial_tls(context: ssl.SSLContext) -> Dial:
+    """TLS connections; `context` says whom to trust and what to show (`ssl.create_default_context(cafile=...)`)."""
+
+    async def dial(address: Address) -> trio.abc.Stream:
+        stream = await trio.open_ssl_over_tcp_stream(address.host, address.port, ssl_context=context)
+        try:
+            await stream.do_handshake()
+        except BaseException as error:
+            await trio.aclose_forcefully(stream)
+            if isinstance(error, trio.BrokenResourceError):
+                raise ConnectionLossError(f"no TLS connection: {_reason(error)}") from error
+            raise
+        return stream
+
+    return dial
 
 
 class Connection:

@@ -154,9 +154,15 @@ def authenticate(scheme: str, credential: bytes | None, peer: Identity, super_di
 
 
 def x509_identities(subject: str, super_user: str | None) -> list[Identity]:
-    """The identities of a client whose certificate is for `subject`; `super_user` is the subject that passes every ACL."""
+    """The identities of a client whose certificate is for `subject`; `super_user` is one that passes every ACL."""
     user = Identity("x509", subject)
     return [Identity("super", subject), user] if subject == super_user else [user]
+
+
+def sasl_identities(user: str, super_users: Collection[str]) -> list[Identity]:
+    """The identities of a client that has logged in as `user`; `super_users` pass every ACL."""
+    identity = Identity("sasl", user)
+    return [identity, SUPER] if user in super_users else [identity]
 
 
 def digest_id(credential: bytes) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 from zkstore.model import quotas
 from zkstore.model import record as records_
 from zkstore.model.acl import OPEN_ACL, Acl
+from zkstore.model.paths import parent_of
 from zkstore.model.stat import STAT, STAT_BYTES, wrap32
 from zkstore.model.tree import SessionRecord, Tree
 from zkstore.model.txns import (
@@ -40,11 +41,6 @@ _CHILDREN_FIELDS: Final = Struct(">iq")
 _CVERSION: Final = 36
 _AVERSION: Final = 40
 _NUM_CHILDREN: Final = 56
-
-
-def parent_of(path: bytes) -> bytes:
-    """The path of a znode's parent."""
-    return path[: path.rindex(b"/")] or b"/"
 
 
 def create(tree: Tree, zxid: int, txn: CreateTxn) -> bytes:

@@ -22,12 +22,18 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
 
 from zkstore import limits
+from zkstore.errors import ProtocolError
+from zkstore.net.certificates import Certificates
+from zkstore.net.listeners import Encryption, Listener
+from zkstore.net.tls_channel import HELLO, TlsChannel
 from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.identification import recognise
 from zkstore.replica.replica import Replica
 
 logger = logging.getLogger(__name__)
@@ -48,10 +54,14 @@ _OUT: Final = select.EPOLLOUT
 
 @dataclass(frozen=True, slots=True)
 class PortSettings:
-    """The bounds of one client port; 0 is no limit for the counts of connections."""
+    """The bounds of one client port; 0 is no limit for the counts of connections.
+
+    `descriptors_max` is a count of connections, too: the one that the limit on open files leaves room for.
+    """
 
     connections_per_address_max: int = limits.CONNECTIONS_PER_ADDRESS_MAX
     connections_max: int = 0
+    descriptors_max: int = 0
     handshake_timeout_ms: int = limits.HANDSHAKE_TIMEOUT_MS
 
 
@@ -62,33 +72,40 @@ class Connection:
     Attributes:
         interest: the events that the socket is registered for.
         accepted_ms: when it came.
+        channel: its TLS, None where none is spoken.
+        may_be_plain: its first byte will tell whether it speaks TLS.
         draining_until_ms: set once everything is sent and our side is shut; what still comes in is thrown away until
             the client closes, or until then. Closing at once could destroy the last answer on its way.
+        give_up_ms: set when the conversation has ended and its last answers wait for a client that does not read them.
     """
 
     socket: socket.socket
     conversation: Conversation
     interest: int
     accepted_ms: int
+    channel: TlsChannel | None = None
+    may_be_plain: bool = False
     draining_until_ms: int | None = None
+    give_up_ms: int | None = None
 
 
 class ClientPort:
     """Serves the clients that connect to `listeners` until it is cancelled or stopped.
 
     `clock` sets the replica's times; it is called once a turn. `after_input` is called once a turn, after all input;
-    `before_wait` when no more input is there.
+    `before_wait` when no more input is there. Where TLS is spoken, `certificates` prove who we are.
     """
 
     def __init__(
         self,
         replica: Replica,
-        listeners: list[socket.socket],
+        listeners: list[Listener],
         settings: PortSettings,
         *,
         clock: Callable[[], None],
         after_input: Callable[[], None],
         before_wait: Callable[[], None],
+        certificates: Certificates | None = None,
     ) -> None:
         self.connections: dict[int, Connection] = {}
         self._replica = replica
@@ -96,8 +113,9 @@ class ClientPort:
         self._clock = clock
         self._after_input = after_input
         self._before_wait = before_wait
+        self._certificates = certificates
         self._epoll = select.epoll()
-        self._listeners = {listener.fileno(): listener for listener in listeners}
+        self._listeners = {listener.socket.fileno(): listener for listener in listeners}
         self._sources: dict[int, Callable[[], None]] = {}
         self._by_conversation: dict[Conversation, Connection] = {}
         self._per_address: dict[str, int] = {}
@@ -105,9 +123,9 @@ class ClientPort:
         self._company_ms = 0
         self._accept_again_ms: int | None = None
         self._next_sweep_ms = 0
-        for listener in listeners:
-            listener.setblocking(False)
-            self._epoll.register(listener.fileno(), _IN)
+        for descriptor, listener in self._listeners.items():
+            listener.socket.setblocking(False)
+            self._epoll.register(descriptor, _IN)
 
     def add_source(self, descriptor: int, ready: Callable[[], None]) -> None:
         """Call `ready` whenever a descriptor is readable: that is how the disk reports."""
@@ -182,8 +200,29 @@ class ClientPort:
             if connection is not self._last_heard:
                 self._last_heard = connection
                 self._company_ms = self._replica.now_ms
-            connection.conversation.receive(data)
-            self._flush(connection)
+            if connection.channel is not None:
+                self._receive_sealed(connection, connection.channel, data)
+            else:
+                connection.conversation.receive(data)
+                self._flush(connection)
+
+    def _receive_sealed(self, connection: Connection, channel: TlsChannel, data: bytes) -> None:
+        conversation = connection.conversation
+        if connection.may_be_plain:
+            connection.may_be_plain = False
+            if data[0] != HELLO:
+                connection.channel = None
+                conversation.receive(data)
+                self._flush(connection)
+                return
+        try:
+            conversation.receive(channel.unseal(data))
+        except ProtocolError as error:
+            conversation.end(str(error))
+        conversation.out_bytes += channel.speak(conversation.out)
+        self._flush(connection)
+        if channel.is_closed:
+            self._drop(connection, None)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -212,8 +251,12 @@ class ClientPort:
         """True if everything went out."""
         conversation = connection.conversation
         out = conversation.out
-        data = out[0] if len(out) == 1 else b"".join(out)
+        channel = connection.channel
         try:
+            if channel is not None:
+                data = channel.seal(out)
+            else:
+                data = out[0] if len(out) == 1 else b"".join(out)
             sent = connection.socket.send(data)
         except BlockingIOError:
             sent = 0
@@ -224,6 +267,8 @@ class ClientPort:
             out.clear()
             conversation.out_bytes = 0
             return True
+        if channel is not None:
+            channel.keep()
         conversation.out[:] = [data[sent:]]
         conversation.out_bytes = len(data) - sent
         if sent and conversation.session_id:
@@ -232,10 +277,10 @@ class ClientPort:
 
     # --- accepting ------------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: Listener) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                accepted, address = listener.accept()
+                accepted, address = listener.socket.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -251,14 +296,18 @@ class ClientPort:
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 accepted.close()
                 continue
-            self._open(accepted, host, port)
+            self._open(accepted, host, port, listener.encryption)
 
-    def _open(self, accepted: socket.socket, host: str, port: int) -> None:
+    def _open(self, accepted: socket.socket, host: str, port: int, encryption: Encryption) -> None:
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = self._replica.converse((host, port))
         connection = Connection(accepted, conversation, _IN, self._replica.now_ms)
+        if encryption is not Encryption.NONE:
+            assert self._certificates is not None, "TLS without certificates"
+            connection.channel = TlsChannel(self._certificates.context, partial(recognise, self._replica, conversation))
+            connection.may_be_plain = encryption is Encryption.EITHER
         self.connections[accepted.fileno()] = connection
         self._by_conversation[conversation] = connection
         self._per_address[host] = self._per_address.get(host, 0) + 1
@@ -271,6 +320,9 @@ class ClientPort:
         most = self._settings.connections_max
         if most and len(self.connections) >= most:
             return f"{most} connections in all (maxCnxns)"
+        most = self._settings.descriptors_max
+        if most and len(self.connections) >= most:
+            return f"{most} connections in all; the limit on open files (ulimit -n) leaves room for no more"
         return None
 
     def _pause_accepting(self, error: OSError) -> None:
@@ -290,6 +342,8 @@ class ClientPort:
         if reason is not None:
             self._log_end(connection.conversation, reason)
         try:
+            if connection.channel is not None:
+                connection.socket.send(connection.channel.farewell())
             connection.socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._drop(connection, None)
@@ -342,16 +396,30 @@ class ClientPort:
             if until_ms is not None:
                 if now_ms >= until_ms:
                     self._drop(connection, None)
+            elif connection.conversation.state == State.ENDED:
+                self._give_up(connection)
             elif connection.conversation.state == State.GREETING and connection.accepted_ms <= deadline_ms:
                 self._drop(
                     connection, f"no ConnectRequest within {self._settings.handshake_timeout_ms} ms of connecting"
                 )
 
+    def _give_up(self, connection: Connection) -> None:
+        """The conversation has ended, and its last answers are still not sent: they may take as long as a draining."""
+        now_ms = self._replica.now_ms
+        if connection.give_up_ms is None:
+            connection.give_up_ms = now_ms + _DRAIN_MS
+        elif now_ms >= connection.give_up_ms:
+            conversation = connection.conversation
+            self._log_end(
+                conversation, conversation.end_reason or f"{conversation.out_bytes} bytes of answers were not read"
+            )
+            self._drop(connection, None)
+
     def stop_accepting(self) -> None:
         """No new clients."""
         for descriptor, listener in self._listeners.items():
             self._epoll.unregister(descriptor)
-            listener.close()
+            listener.socket.close()
         self._listeners = {}
 
     def close(self) -> None:
@@ -360,18 +428,3 @@ class ClientPort:
         for connection in list(self.connections.values()):
             self._drop(connection, None)
         self._epoll.close()
-
-
-def listen(host: str, port: int, backlog: int | None) -> list[socket.socket]:
-    """Bind and listen; port 0 picks a free one. Raises OSError."""
-    families = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = families[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(backlog if backlog is not None and backlog > 0 else 1024)
-    except OSError:
-        listener.close()
-        raise
-    return [listener]

@@ -4,6 +4,7 @@ The life of a conversation, and what it does with bytes in each state:
 
     GREETING   the first four bytes are a four-letter word, else a ConnectRequest's length
     JOINING    the session is being created; bytes wait
+    PROVING    the server demands an identity: auth and sasl only, until one is proved
     SERVING    requests
     LEAVING    a closeSession is under way; bytes are dropped
     ENDED      what is in `out` is still to be sent, then the connection is to be closed
@@ -21,7 +22,7 @@ one `pack`. It answers some 500,000 requests/s on one core where clients pipelin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zkstore import limits
 from zkstore.errors import (
     AnswerTooLargeError,
-    AuthFailedError,
+    AuthRequiredError,
     MarshallingError,
     ProtocolError,
     RequestError,
@@ -38,11 +39,13 @@ from zkstore.errors import (
 )
 from zkstore.model import acl as acls
 from zkstore.model.acl import Identity
+from zkstore.replica.identification import authenticate, has_proved_enough, negotiate_sasl
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.reads import READS
+from zkstore.replica.sasl import Exchange
 from zkstore.wire.jute import Reader
 from zkstore.wire.opcodes import STATE_SYNC_CONNECTED, XID_NOTIFICATION, XID_PING, Opcode
-from zkstore.wire.records import AuthPacket, ConnectRequest, ConnectResponse, SaslPacket
+from zkstore.wire.records import ConnectRequest, ConnectResponse
 
 if TYPE_CHECKING:
     from zkstore.replica.replica import Replica
@@ -71,6 +74,7 @@ _WRITES: Final = frozenset(
         Opcode.CLOSE_SESSION,
     }
 )
+_TLS_HELLO: Final = 0x1603
 _SOFT_UNSENT_BYTES: Final = 1 << 20  # answers that may wait before the next request is looked at
 
 
@@ -82,6 +86,7 @@ class State(IntEnum):
     SERVING = 2
     LEAVING = 3
     ENDED = 4
+    PROVING = 5
 
 
 class Deferred(NamedTuple):
@@ -111,6 +116,8 @@ class Conversation:
         state, end_reason: ENDED asks for the connection to be closed once `out` is sent; the reason is for the log,
             None where there is nothing to say.
         peer: the other side's address, host and port.
+        identities: whom the client has proved to be; the first is where it comes from.
+        sasl: a SASL exchange that has begun.
         received, sent: frames, for the four-letter words; so are the fields from `established_ms` on.
     """
 
@@ -133,6 +140,7 @@ class Conversation:
         "paused",
         "peer",
         "received",
+        "sasl",
         "sent",
         "session_id",
         "state",
@@ -142,6 +150,7 @@ class Conversation:
 
     def __init__(self, replica: Replica, peer: tuple[str, int]) -> None:
         self._replica = replica
+        self.sasl: Exchange | None = None
         self._inbox = b""
         self._wants_read_only_byte = True
         self.peer = peer
@@ -196,6 +205,8 @@ class Conversation:
                 self._greet(data)
             elif self.state == State.JOINING:
                 self._inbox = data
+            elif self.state == State.PROVING:
+                self._prove(data)
         except ProtocolError as error:
             self.end(str(error))
 
@@ -267,9 +278,9 @@ class Conversation:
             if opcode == Opcode.CLOSE_SESSION:
                 self.state = State.LEAVING
         elif opcode == Opcode.AUTH:
-            self._authenticate(xid, Reader(data, start, stop))
+            authenticate(self._replica, self, xid, Reader(data, start, stop))
         elif opcode == Opcode.SASL:
-            self._decline_sasl(xid, Reader(data, start, stop))
+            negotiate_sasl(self._replica, self, xid, Reader(data, start, stop))
         elif opcode == Opcode.SYNC and self._replica.has_outstanding:
             barrier = Barrier(self._replica.proposed_zxid, self, xid, data[start:stop])
             self.waiting.append(barrier)
@@ -297,24 +308,39 @@ class Conversation:
         else:
             self.answer(xid, zxid, 0, answer)
 
-    def _authenticate(self, xid: int, body: Reader) -> None:
-        packet = AuthPacket.decode(body)
-        try:
-            found = acls.authenticate(
-                packet.scheme or "", packet.credential, self.identities[0], self._replica.super_digest
-            )
-        except AuthFailedError as error:
-            self.answer(xid, 0, error.code, b"")
-            self.end(f"authentication by scheme {packet.scheme!r} failed")
-            return
+    def identify(self, found: Iterable[Identity]) -> None:
+        """The client has proved to be somebody; identities accumulate."""
         self.identities = tuple(dict.fromkeys([*self.identities, *found]))
-        self.answer(xid, 0, 0, b"")
 
-    def _decline_sasl(self, xid: int, body: Reader) -> None:
-        """A null token tells the client that nobody here can log it in; the connection goes on without an identity."""
-        if SaslPacket.decode(body).token is None:
-            raise ProtocolError("a sasl packet without a token")
-        self.answer(xid, 0, 0, SaslPacket(None).encode())
+    def _prove(self, data: bytes) -> None:
+        """Take auth and sasl packets; any other request is the client's last one."""
+        replica = self._replica
+        if not replica.touch(self.session_id):
+            return
+        while len(data) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data)
+            if not 8 <= length <= replica.frame_bytes_max:
+                raise ProtocolError(_frame_length_complaint(length, replica.frame_bytes_max))
+            stop = 4 + length
+            if len(data) < stop:
+                break
+            xid, opcode = _HEADER.unpack_from(data, 4)
+            self.received += 1
+            replica.figures.received += 1
+            self.last_opcode = opcode
+            if opcode not in (Opcode.AUTH, Opcode.SASL):
+                self.answer(xid, 0, AuthRequiredError.code, b"")
+                self.end(f"no identity of {' or '.join(sorted(replica.settings.demanded_schemes))} was proved")
+                return
+            self._request(xid, opcode, data, 12, stop)
+            data = data[stop:]
+            if self.state != State.PROVING:
+                return
+            if has_proved_enough(replica, self):
+                self.state = State.SERVING
+                self._serve(data)
+                return
+        self._inbox = data
 
     # --- the greeting -----------------------------------------------------------------------------
 
@@ -350,7 +376,7 @@ class Conversation:
         """The session is this conversation's: tell the client, and go on with what it sent meanwhile."""
         self.session_id = session_id
         self.timeout_ms = timeout_ms
-        self.state = State.SERVING
+        self.state = State.SERVING if has_proved_enough(self._replica, self) else State.PROVING
         self.last_opcode = Opcode.CREATE_SESSION
         self._respond(ConnectResponse(0, timeout_ms, session_id, password, False))
 
@@ -457,6 +483,8 @@ class Conversation:
 
 
 def _frame_length_complaint(length: int, frame_bytes_max: int) -> str:
+    if length >> 16 == _TLS_HELLO:
+        return "the client speaks TLS, and this port does not (secureClientPort does)"
     if length < 0 or length > 1 << 28:
         return f"a frame of {length} bytes: this is not the ZooKeeper protocol"
     if length < 8:

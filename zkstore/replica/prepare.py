@@ -7,6 +7,8 @@ that carries the code, or returns the txn that states the outcome, and notes in 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from zkstore.errors import (
@@ -43,7 +45,7 @@ from zkstore.model.txns import (
     SetAclTxn,
     SetDataTxn,
 )
-from zkstore.replica.outstanding import Outstanding, Prospect
+from zkstore.replica.outstanding import Outstanding, Prospect, make_prospect
 from zkstore.wire.multi import MultiRequest
 from zkstore.wire.opcodes import CreateMode, Opcode
 from zkstore.wire.records import (
@@ -61,6 +63,8 @@ _SEQUENTIAL: Final = frozenset(
 )
 _EPHEMERAL: Final = frozenset({CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL})
 _TTL: Final = frozenset({CreateMode.TTL, CreateMode.TTL_SEQUENTIAL})
+
+_make_create: Final = partial(tuple.__new__, CreateTxn)
 
 ChangeRequest: TypeAlias = CreateRequest | CreateTtlRequest | DeleteRequest | SetDataRequest | CheckVersionRequest
 
@@ -91,13 +95,14 @@ class Preparation:
     hard quotas are refused to be passed if `enforce_quota`, against what has been committed.
     """
 
-    __slots__ = ("_enforce_quota", "_extended_types", "_outstanding", "_skip_acl", "_tree")
+    __slots__ = ("_acl_schemes", "_enforce_quota", "_extended_types", "_outstanding", "_skip_acl", "_tree")
 
     def __init__(
         self,
         tree: Tree,
         outstanding: Outstanding,
         *,
+        acl_schemes: Collection[str] = acls.DEFAULT_SCHEMES,
         skip_acl: bool = False,
         extended_types: bool = True,
         enforce_quota: bool = False,
@@ -107,6 +112,7 @@ class Preparation:
         self._outstanding = outstanding
         self._extended_types = extended_types
         self._skip_acl = skip_acl
+        self._acl_schemes = acl_schemes
 
     # --- changes of one znode ---------------------------------------------------------------------
 
@@ -120,28 +126,31 @@ class Preparation:
         owner = _stored_owner(asking, opcode, request)
         asked = _not_null(request.path)
         parent_path = paths.requested_parent(asked)
-        acl = acls.fix_up(request.acl, asking.identities)
+        acl = acls.fix_up(request.acl, asking.identities, schemes=self._acl_schemes)
         parent = self._outstanding.look(parent_path)
         if parent is None:
             raise NoNodeError(asked)
-        self._demand(acls.CREATE, parent.acl, asking, asked)
+        if parent.acl is not OPEN_ACL:
+            self._demand(acls.CREATE, parent.acl, asking, asked)
         path = paths.sequential(asked, parent.created) if flags in _SEQUENTIAL else asked
         paths.check(path)
         if self._outstanding.look(path) is not None:
             raise NodeExistsError(path)
         if parent.is_ephemeral:
             raise NoChildrenForEphemeralsError(path)
-        self._demand_quota(path, 1, len(request.data or b""))
-        zxid = asking.zxid
+        if self._enforce_quota:
+            self._demand_quota(path, 1, len(request.data or b""))
+        session_id, cxid, time_ms, zxid, _ = asking
+        _, _, version, aversion, created, num_children, parent_owner, parent_acl = parent
         self._outstanding.expect(
             parent_path,
-            parent._replace(zxid=zxid, created=parent.created + 1, num_children=parent.num_children + 1),
+            make_prospect((zxid, True, version, aversion, created + 1, num_children + 1, parent_owner, parent_acl)),
         )
-        self._outstanding.expect(path, Prospect(zxid, True, 0, 0, 0, 0, owner, acl))
-        if flags in _EPHEMERAL and owner == asking.session_id:
+        self._outstanding.expect(path, make_prospect((zxid, True, 0, 0, 0, 0, owner, acl)))
+        if owner == session_id:
             self._outstanding.note_birth(owner, path)
         entries = None if acl is OPEN_ACL else acl
-        return CreateTxn(CREATE, asking.session_id, asking.cxid, asking.time_ms, path, request.data, entries, owner)
+        return _make_create((CREATE, session_id, cxid, time_ms, path, request.data, entries, owner))
 
     def delete(self, asking: Asking, request: DeleteRequest) -> DeleteTxn:
         """delete: the permission is the parent's, the version the znode's own."""
@@ -187,7 +196,7 @@ class Preparation:
     def set_acl(self, asking: Asking, request: SetAclRequest) -> SetAclTxn:
         """setACL: the version it names is the ACL's."""
         path = _checked(request.path)
-        acl = acls.fix_up(request.acl, asking.identities)
+        acl = acls.fix_up(request.acl, asking.identities, schemes=self._acl_schemes)
         znode = self._outstanding.look(path)
         if znode is None:
             raise NoNodeError(path)
@@ -273,7 +282,7 @@ class Preparation:
 
     def _demand_quota(self, path: bytes, count: int, difference_bytes: int) -> None:
         """Refuse what would pass a hard limit of the deepest quota above; ZooKeeper compares with committed usage."""
-        if not (self._enforce_quota and self._tree.quotas):
+        if not self._tree.quotas:
             return
         governed = quotas.governing(self._tree, path)
         if governed is None:

@@ -54,6 +54,7 @@ from zkstore.replica.figures import Figures
 from zkstore.replica.outstanding import Outstanding, make_prospect
 from zkstore.replica.prepare import Asking, MultiFailedError, Preparation
 from zkstore.replica.proposal import Proposal
+from zkstore.replica.sasl import SaslSettings
 from zkstore.wire import segment
 from zkstore.wire.jute import Reader
 from zkstore.wire.multi import TERMINATOR, MultiRequest, encode_error
@@ -73,9 +74,12 @@ _LENGTH: Final = Struct(">i")
 _SIZE: Final = attrgetter("size")
 _make_set_data: Final = partial(tuple.__new__, SetDataTxn)
 _SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
+_DIGEST_EVERY_TXNS: Final = 128
+_DIGESTS_KEPT: Final = 1024
 _NOTICES_MAX: Final = 20
 _EXPIRIES_PER_TICK: Final = 500  # so that thousands of sessions that end at once do not stop everybody else
 _REAPS_PER_SWEEP: Final = 1_000
+_CREATES: Final = frozenset({Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER})
 _GROWING: Final = frozenset(
     {Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER, Opcode.CREATE_TTL, Opcode.SET_DATA}
 )
@@ -83,7 +87,14 @@ _GROWING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSettings:
-    """What the state machine is told about its world; every duration in milliseconds."""
+    """What the state machine is told about its world; every duration in milliseconds.
+
+    Attributes:
+        x509_super_user: the subject of a certificate that passes every ACL.
+        acl_schemes: those that ACLs may name besides `world` and `auth`.
+        demanded_schemes: a client must have proved an identity of one of them before anything else; empty demands none.
+        sasl: None where nobody can log in by it.
+    """
 
     server_id: int = 1
     tick_ms: int = limits.TICK_MS
@@ -92,6 +103,10 @@ class ReplicaSettings:
     frame_bytes_max: int = limits.FRAME_BYTES_MAX
     outstanding_max: int = limits.OUTSTANDING_REQUESTS_MAX
     super_digest: str | None = None
+    x509_super_user: str | None = None
+    acl_schemes: frozenset[str] = acls.DEFAULT_SCHEMES
+    demanded_schemes: frozenset[str] = frozenset()
+    sasl: SaslSettings | None = None
     skip_acl: bool = False
     extended_types: bool = True
     enforce_quota: bool = False
@@ -110,6 +125,7 @@ class Replica:
         ready: conversations with bytes to send or to be closed, in order; the server empties it.
         conversations: all that have not ended, in order of arrival.
         words: the four-letter words, set by the server.
+        digests: (zxid, digest of the tree), the newest last; every 128 txns or so, at the ends of segments.
         notices: what the server should log; it empties the list.
         refuses_growth: set by the server when memory runs out: creates and new data get an error.
     """
@@ -140,6 +156,7 @@ class Replica:
         self.words: dict[bytes, Word] = {}
         self.refuses_growth = False
         self.notices: list[str] = []
+        self.digests: deque[tuple[int, int]] = deque([(tree.zxid, tree.digest)], maxlen=_DIGESTS_KEPT)
         self.proposed_zxid = tree.zxid
         self._make_password = make_password
         self._next_session_id = first_session_id(settings.server_id, time_ms)
@@ -148,6 +165,7 @@ class Replica:
         self._prepare = Preparation(
             tree,
             self._outstanding,
+            acl_schemes=settings.acl_schemes,
             skip_acl=settings.skip_acl,
             extended_types=settings.extended_types,
             enforce_quota=settings.enforce_quota,
@@ -204,6 +222,10 @@ class Replica:
         conversation = Conversation(self, peer)
         self.conversations[conversation] = None
         return conversation
+
+    def make_nonce(self) -> str:
+        """Something that nobody can guess, in letters and digits."""
+        return self._make_password().hex()
 
     def leave(self, conversation: Conversation) -> None:
         """A conversation has ended; its session lives on until it expires."""
@@ -348,10 +370,10 @@ class Replica:
         prepare = self._prepare
         if self.refuses_growth and opcode in _GROWING:
             raise SystemFailureError
+        if opcode in _CREATES:
+            return prepare.create(asking, opcode, CreateRequest.decode(body))
         if opcode == Opcode.SET_DATA:
             return prepare.set_data(asking, SetDataRequest.decode(body))
-        if opcode in (Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER):
-            return prepare.create(asking, opcode, CreateRequest.decode(body))
         if opcode == Opcode.CREATE_TTL:
             return prepare.create(asking, opcode, CreateTtlRequest.decode(body))
         if opcode == Opcode.DELETE:
@@ -474,6 +496,11 @@ class Replica:
             if barrier in barrier.conversation.waiting:
                 barrier.conversation.answer_barrier(barrier)
 
+    def _note_digest(self) -> None:
+        """Keep a digest now and then, so that people can compare servers (the word `hash`)."""
+        if self.tree.zxid // _DIGEST_EVERY_TXNS != self.digests[-1][0] // _DIGEST_EVERY_TXNS:
+            self.digests.append((self.tree.zxid, self.tree.digest))
+
     # --- segments to the tree ---------------------------------------------------------------------
 
     def durable(self, zxid: int) -> None:
@@ -490,6 +517,7 @@ class Replica:
                     barrier = self._barriers.popleft()
                     barrier.conversation.answer_barrier(barrier)
             self.tree.seal()
+            self._note_digest()
         if not self.has_outstanding:
             assert not len(self._outstanding), "prospects outlive what they were expected of"
         self.resume_joined()

@@ -1,4 +1,4 @@
-"""The server's side of SASL DIGEST-MD5 (RFC 2831), the mechanism in which clients of ZooKeeper prove a user by password.
+"""The server's side of SASL DIGEST-MD5 (RFC 2831), by which clients of ZooKeeper prove a user by password.
 
 One exchange has two steps: an empty token asks for the challenge, then the client's response proves that it knows the
 password, and what it is answered proves that we do. No library in good repair has the server's side.
@@ -74,15 +74,15 @@ class Exchange:
     def _verify(self, said: Mapping[bytes, bytes]) -> bytes:
         """Compare with what the user's password gives; the proof that we know it, too."""
         user = _text(said.get(b"username", b""))
-        expected = {
-            b"realm": REALM.encode(),
-            b"nonce": self._nonce.encode(),
-            b"nc": b"00000001",
-            b"qop": b"auth",
-        }
-        if any(said.get(name, value if name == b"qop" else b"") != value for name, value in expected.items()):
-            raise AuthFailedError
-        if said.get(b"digest-uri", b"").lower() != _DIGEST_URI or not said.get(b"cnonce"):
+        fits = (
+            said.get(b"realm") == REALM.encode()
+            and said.get(b"nonce") == self._nonce.encode()
+            and said.get(b"nc") == b"00000001"
+            and said.get(b"qop", b"auth") == b"auth"
+            and said.get(b"digest-uri", b"").lower() == _DIGEST_URI
+            and b"cnonce" in said
+        )
+        if not fits:
             raise AuthFailedError
         # An unknown user costs as much time as a known one.
         password = self._passwords.get(user, _NOBODYS_PASSWORD)
@@ -119,13 +119,16 @@ def _text(name: bytes) -> str:
 def _secrets(user: str, password: str) -> list[bytes]:
     """The hashed user, realm and password: as the RFC says, which means Latin-1 where that does, and as some clients
     take it, which is UTF-8 always."""
-    text = f"{user}:{REALM}:{password}"
-    forms = [text.encode()]
+    parts = (user, REALM, password)
+    forms = (b":".join(map(_latin_if_it_can_be, parts)), ":".join(parts).encode())
+    return [_md5(form) for form in dict.fromkeys(forms)]
+
+
+def _latin_if_it_can_be(text: str) -> bytes:
     try:
-        latin = f"{user}:{REALM}".encode("latin-1") + b":" + password.encode("latin-1")
+        return text.encode("latin-1")
     except UnicodeEncodeError:
-        latin = forms[0]
-    return [_md5(form) for form in dict.fromkeys([latin, *forms])]
+        return text.encode()
 
 
 def _proof(secret: bytes, purpose: bytes, said: Mapping[bytes, bytes]) -> bytes:

@@ -33,7 +33,8 @@ class Checkpoints:
         self._tree = tree
         self._store = store
         self._checkpoint_txns = checkpoint_txns
-        self._done_zxid = tree.zxid
+        mark = store.checkpoint.mark()
+        self._done_zxid = 0 if mark is None else mark.zxid  # What was replayed counts: else crashes would add it up.
 
     async def run(self) -> None:
         """Write a checkpoint whenever one is due, until cancelled."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import Any, Final
 
 from zkstore import limits
 from zkstore.errors import ConfigError
+from zkstore.net.certificates import ClientAuth
 from zkstore.server import foreign_settings, server_lines, settings, sources
 from zkstore.server.foreign_settings import Verdict
 from zkstore.server.sources import Given
 
 logger = logging.getLogger(__name__)
 
+_CLIENT_KEYS: Final = ("clientPortAddress", "clientPort", "secureClientPortAddress", "secureClientPort")
 _ALWAYS_ANSWERED: Final = frozenset({"srvr"})
 
 
@@ -33,10 +36,15 @@ class Config:
 
     Attributes:
         data_log_dir: where the log lives; None is in `data_dir`.
-        client_port: 0 picks a free one.
+        client_port, secure_client_port: 0 picks a free one, None does not listen; the secure one speaks TLS.
+        port_unification: TLS at `client_port`, too.
+        tls_*: as `net.certificates.TlsSettings`; read only where TLS is spoken.
         listen_backlog: None is the system's default.
         connections_per_address_max, connections_max: 0 is no limit.
         memory_bytes_max: None is for the server to find out, from its cgroup or the machine.
+        auth_providers: schemes for ACLs beyond those that are there by themselves.
+        enforce_auth, require_sasl: clients must prove an identity of `enforce_auth_schemes`, or of SASL.
+        sasl_*: see `sasl_users`.
         super_digest: `user:base64(sha1(user:password))` of the identity that passes every ACL; None is nobody.
         four_letter_words: those answered; `*` among them stands for all.
     """
@@ -44,7 +52,19 @@ class Config:
     data_dir: Path = Path("data")
     data_log_dir: Path | None = None
     client_host: str = "0.0.0.0"
-    client_port: int = settings.DEFAULT_CLIENT_PORT
+    client_port: int | None = settings.DEFAULT_CLIENT_PORT
+    secure_client_host: str = "0.0.0.0"
+    secure_client_port: int | None = None
+    port_unification: bool = False
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_key_password: str | None = field(default=None, repr=False)
+    tls_key_password_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_crl_file: Path | None = None
+    tls_client_auth: ClientAuth = ClientAuth.NEED
+    tls_protocols: frozenset[ssl.TLSVersion] = frozenset(settings.TLS_VERSIONS.values())
+    tls_ciphers: tuple[str, ...] = ()
     listen_backlog: int | None = None
     connections_per_address_max: int = limits.CONNECTIONS_PER_ADDRESS_MAX
     connections_max: int = 0
@@ -62,8 +82,23 @@ class Config:
     enforce_quota: bool = False
     skip_acl: bool = False
     super_digest: str | None = field(default=None, repr=False)
+    x509_super_user: str | None = None
+    auth_providers: frozenset[str] = frozenset()
+    enforce_auth: bool = False
+    enforce_auth_schemes: frozenset[str] = frozenset()
+    require_sasl: bool = False
+    sasl_users_file: Path | None = None
+    sasl_section: str = "Server"
+    sasl_super_users: frozenset[str] = frozenset()
+    sasl_super_password: str | None = field(default=None, repr=False)
+    allow_sasl_failed: bool = False
     four_letter_words: frozenset[str] = _ALWAYS_ANSWERED
     log_level: str = "info"
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether TLS is spoken at any port."""
+        return self.secure_client_port is not None or self.port_unification
 
 
 def load(config_path: Path | None, flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Config, list[str]]:
@@ -90,6 +125,10 @@ def load(config_path: Path | None, flags: Mapping[str, str], environ: Mapping[st
     if path is not None and "data_dir" not in winners:
         warnings.append(f"{path}: no dataDir; using {Config().data_dir.absolute()}")
     config = _build(winners)
+    for setting in settings.SETTINGS:
+        if setting.field.startswith("tls_") and setting.field in winners and not config.speaks_tls:
+            warnings.append(f"{winners[setting.field].label}: there is no secureClientPort, so nothing is encrypted")
+            break
     if config.skip_acl:
         warnings.append(f"{winners['skip_acl'].label}={winners['skip_acl'].value}: ACLs are not checked")
     return config, warnings
@@ -103,7 +142,7 @@ def _without_server_lines(source: list[Given]) -> list[Given]:
     rest = [given for given in source if given.key not in lines]
     (_, label), *_ = lines.values()
     address = server_lines.read_client_address(lines)
-    for key, value in (("clientPortAddress", address.host), ("clientPort", address.port)):
+    for key, value in zip(_CLIENT_KEYS, address, strict=True):
         if value is None:
             continue
         setting = settings.BY_NAME[key]
@@ -119,8 +158,13 @@ def _ours(source: Iterable[Given], warnings: list[str]) -> dict[str, Given]:
     ours: dict[str, Given] = {}
     for written in source:
         given = written._replace(key=written.key.removeprefix("zookeeper."))  # as a JVM would be told
-        setting = settings.BY_NAME.get(given.key)
+        setting = settings.find(given.key)
+        if given.key.startswith("authProvider.") and not settings.is_known_provider(given.value):
+            setting = None  # A class of somebody's own.
         if setting is not None:
+            before = ours.get(setting.field)
+            if setting.several and before is not None:
+                given = given._replace(value=f"{before.value},{given.value}")
             ours[setting.field] = given
             continue
         foreign = foreign_settings.find(given.key)
@@ -139,7 +183,7 @@ def _ours(source: Iterable[Given], warnings: list[str]) -> dict[str, Given]:
 
 def _shown(given: Given) -> str:
     """The setting for a message, without what is nobody's business."""
-    setting = settings.BY_NAME.get(given.key)
+    setting = settings.find(given.key)
     is_secret = setting.secret if setting is not None else "password" in given.key.lower()
     return given.label if is_secret else f"{given.label}={given.value}"
 
@@ -163,6 +207,10 @@ def _build(winners: Mapping[str, Given]) -> Config:
         except ValueError as error:
             raise ConfigError(f"{_shown(given)}: give {error}") from None
     _settle_session_timeouts(values, winners)
+    if "secure_client_port" in values:
+        values.setdefault("client_port", None)  # A server that is only told of TLS has no plain port.
+    if "tls_protocol" in values:
+        values.setdefault("tls_protocols", values.pop("tls_protocol"))
     words = values.get("four_letter_words", frozenset()) | _ALWAYS_ANSWERED
     if values.pop("read_only_mode", False):
         words |= {"isro"}

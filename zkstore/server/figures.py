@@ -142,6 +142,9 @@ class ServerView(Protocol):
     def data_watches(self) -> Iterable[tuple[bytes, Collection[int]]]:
         """Each path with data watches, and the sessions that hold them."""
 
+    def digests(self) -> Iterable[tuple[int, int]]:
+        """(zxid, digest of the tree) of some moments, the oldest first."""
+
     def directory_sizes(self) -> DirectorySizes:
         """What lies on disk; walks the directories."""
 

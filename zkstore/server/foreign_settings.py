@@ -32,8 +32,9 @@ class ForeignSetting(NamedTuple):
 _OFF: Final = frozenset({"", "false", "no"})
 _REFUSED, _WARNED, _PASSED_OVER = Verdict.REFUSED, Verdict.WARNED, Verdict.PASSED_OVER
 
-_NO_TLS: Final = "this server does not serve TLS; put a TLS proxy in front of it and remove the setting"
-_NO_SASL: Final = "this server has no SASL and lets everybody in; protect znodes by digest ACLs and remove the setting"
+_REVOKED: Final = "nobody is asked over the network; give a list of revoked certificates by zkstore.tlsCrlFile"
+_SUBJECTS: Final = "identities are the subjects of certificates; remove the setting"
+_NO_KERBEROS: Final = "users log in by DIGEST-MD5"
 _ONE_SERVER: Final = "a single server has nobody to talk to"
 _NO_ADMIN_PORT: Final = "figures come from the four-letter words, mntr above all"
 _THREADS: Final = "zkstore needs no tuning of threads and queues"
@@ -43,27 +44,35 @@ _JAVA: Final = "concerns Java"
 FOREIGN_SETTINGS: Final = (
     # Protection.
     ForeignSetting("ssl.quorum.*", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("ssl.*", _REFUSED, _NO_TLS),
-    ForeignSetting("secureClientPort*", _REFUSED, _NO_TLS),
-    ForeignSetting("client.portUnification", _REFUSED, _NO_TLS, _OFF),
-    ForeignSetting("client.certReload", _PASSED_OVER, "there is no certificate"),
-    ForeignSetting("sessionRequireClientSASLAuth", _REFUSED, _NO_SASL, _OFF),
-    ForeignSetting("requireClientAuthScheme", _REFUSED, _NO_SASL, frozenset({"", "none"})),
-    ForeignSetting("enforce.auth.enabled", _REFUSED, "this server cannot demand it; remove the setting", _OFF),
-    ForeignSetting("enforce.auth.schemes", _PASSED_OVER, "counts only beside enforce.auth.enabled"),
+    ForeignSetting("ssl.keyStore.type", _PASSED_OVER, "the file says what it is; PEM is read"),
+    ForeignSetting("ssl.trustStore.*", _PASSED_OVER, "the file says what it is; PEM is read, and needs no password"),
+    ForeignSetting("ssl.crl", _REFUSED, _REVOKED, _OFF),
+    ForeignSetting("ssl.ocsp", _REFUSED, _REVOKED, _OFF),
+    ForeignSetting("ssl.clientHostnameVerification", _REFUSED, _SUBJECTS, _OFF),
+    ForeignSetting("ssl.hostnameVerification", _PASSED_OVER, "concerns clients"),
+    ForeignSetting("ssl.authProvider", _REFUSED, _SUBJECTS, frozenset({"", "x509"})),
+    ForeignSetting("ssl.handshakeDetectionTimeoutMillis", _PASSED_OVER, "see nio.sessionlessCnxnTimeout"),
+    ForeignSetting(
+        "ssl.*", _REFUSED, "this server does not know it, and it may be meant to protect; remove the setting"
+    ),
+    ForeignSetting("client.certReload", _PASSED_OVER, "certificates that change are always read anew"),
+    ForeignSetting(
+        "requireClientAuthScheme",
+        _REFUSED,
+        "no server acts on it; give sessionRequireClientSASLAuth=true to demand SASL, and remove the setting",
+        frozenset({"", "none"}),
+    ),
     ForeignSetting(
         "DigestAuthenticationProvider.enabled", _REFUSED, "digest cannot be switched off", frozenset({"true"})
     ),
     ForeignSetting("DigestAuthenticationProvider.digestAlg", _REFUSED, "digests are SHA1 here", frozenset({"sha1"})),
     ForeignSetting("ensembleAuthName", _REFUSED, "this server does not check the ensemble's name; remove the setting"),
-    ForeignSetting("authProvider.*", _WARNED, "not loaded; identities are world, ip, digest and auth"),
-    ForeignSetting("X509AuthenticationProvider.*", _WARNED, "there are no certificates, so nobody gets these rights"),
-    ForeignSetting("superUser*", _WARNED, "there is no SASL, so nobody gets these rights; see superDigest"),
-    ForeignSetting("letAnySaslUserDoX", _PASSED_OVER, "there is no SASL"),
-    ForeignSetting("allowSaslFailedClients", _PASSED_OVER, "there is no SASL"),
-    ForeignSetting("sasl.*", _PASSED_OVER, "there is no SASL"),
-    ForeignSetting("jaasLoginRenew", _PASSED_OVER, "there is no SASL"),
-    ForeignSetting("kerberos.*", _PASSED_OVER, "there is no SASL"),
+    ForeignSetting("authProvider.*", _WARNED, "not loaded; identities are ip, digest, x509 and sasl"),
+    ForeignSetting("X509AuthenticationProvider.*", _REFUSED, _SUBJECTS),
+    ForeignSetting("letAnySaslUserDoX", _WARNED, "an ACL gives rights only to those whom it names"),
+    ForeignSetting("sasl.*", _PASSED_OVER, _NO_KERBEROS),
+    ForeignSetting("jaasLoginRenew", _PASSED_OVER, _NO_KERBEROS),
+    ForeignSetting("kerberos.*", _PASSED_OVER, _NO_KERBEROS),
     ForeignSetting("IPAuthenticationProvider.*", _PASSED_OVER, "concerns HTTP"),
     ForeignSetting("fips-mode", _PASSED_OVER, _JAVA),
     ForeignSetting("audit.enable", _WARNED, "there is no audit log", _OFF),

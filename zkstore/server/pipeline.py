@@ -35,6 +35,7 @@ from zkstore.wire.segment import Segment
 logger = logging.getLogger(__name__)
 
 _COMPLAIN_EVERY_MS: Final = 10_000
+_WRITER_FAILED: Final = "the log's writer failed in a way nobody foresaw; its traceback stands above"
 _QUICK_MS: Final = 1.0
 _PACE_WEIGHT: Final = 0.1  # of the newest commit in the moving average
 
@@ -90,9 +91,9 @@ class Pipeline:
         return self._event
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is being written and nothing waits for it."""
-        return not self._busy and not self._replica.has_outstanding
+    def is_writing(self) -> bool:
+        """Whether the thread has a segment: `collect` will have something to do."""
+        return self._busy
 
     def gather(self) -> None:
         """More has been read: give the disk the next segment if it is idle, unless more is worth waiting for."""
@@ -112,6 +113,15 @@ class Pipeline:
             else:
                 self._queue.put(segment)
 
+    def _queue_next(self) -> None:
+        """The next segment, always to the thread: the one before it is durable and not yet applied, so that nothing
+        may be lost to a full disk before that."""
+        self._worth_gathering = 0
+        segment = self._replica.next_segment()
+        if segment is not None:
+            self._busy = True
+            self._queue.put(segment)
+
     def collect(self) -> None:
         """Take what the disk has finished: apply and answer it.
 
@@ -130,7 +140,7 @@ class Pipeline:
         if error is None:
             count = segment.last_zxid - segment.first_zxid + 1
             if self._replica.open_count >= count:
-                self.hand_over()
+                self._queue_next()
             else:
                 self._worth_gathering = count
             self.sync_ms.add(sync_ms)
@@ -159,13 +169,17 @@ class Pipeline:
         os.close(self._event)
 
     def _write(self) -> None:
-        """The writer thread."""
+        """The writer thread. Should it ever end by a mistake of ours, the server must not go on without it."""
         while True:
             segment = self._queue.get()
             if segment is None:
                 return
-            self._done.append(self._append(segment))
-            os.eventfd_write(self._event, 1)
+            report: tuple[Segment, StorageError | None, float] = (segment, StorageError(_WRITER_FAILED), 0.0)
+            try:
+                report = self._append(segment)
+            finally:
+                self._done.append(report)
+                os.eventfd_write(self._event, 1)
 
     def _append(self, segment: Segment) -> tuple[Segment, StorageError | None, float]:
         """Make a segment durable; how that went, and how many milliseconds it took."""

@@ -22,10 +22,12 @@ _EXPECTED: Final = "give host:quorumPort:electionPort;clientPort, such as server
 
 
 class ClientAddress(NamedTuple):
-    """Where a server line says to listen for clients; None where it says nothing."""
+    """Where a server line says to listen for clients, plain and by TLS; None where it says nothing."""
 
     host: str | None
     port: str | None
+    secure_host: str | None
+    secure_port: str | None
 
 
 def is_server_line(key: str) -> bool:
@@ -37,7 +39,7 @@ def read_client_address(lines: Mapping[str, tuple[str, str]]) -> ClientAddress:
     """The client part of the only line; `lines` gives by key its text and its label for messages.
 
     Raises:
-        ConfigError: more than one server, an observer, a TLS port, or a line that does not parse.
+        ConfigError: more than one server, an observer, or a line that does not parse.
     """
     if len(lines) > 1:
         names = ", ".join(sorted(lines))
@@ -55,14 +57,16 @@ def read_client_address(lines: Mapping[str, tuple[str, str]]) -> ClientAddress:
             raise ConfigError(f"{label}={text}: {_EXPECTED}")
         if (match["role"] or "participant").lower() != "participant":
             raise ConfigError(f"{label}={text}: a server that stands alone is a participant; remove the role")
-    if secure.strip():
-        raise ConfigError(f"{label}={text}: this server does not serve TLS; remove what follows the second semicolon")
-    if not client.strip():
-        return ClientAddress(None, None)
-    match = _CLIENT.fullmatch(client.strip())
+    return ClientAddress(*_address(client, text, label), *_address(secure, text, label))
+
+
+def _address(part: str, text: str, label: str) -> tuple[str | None, str | None]:
+    if not part.strip():
+        return None, None
+    match = _CLIENT.fullmatch(part.strip())
     if match is None:
         raise ConfigError(f"{label}={text}: {_EXPECTED}")
-    return ClientAddress(match["host"], match["port"])
+    return match["host"], match["port"]
 
 
 def _are_two_ports(quorum: str, election: str) -> bool:

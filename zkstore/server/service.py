@@ -16,7 +16,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,16 +25,18 @@ from typing import Final
 import trio
 
 from zkstore import limits
-from zkstore.errors import ConfigError, DiskFullError
+from zkstore.errors import DiskFullError
 from zkstore.model import zxid
-from zkstore.net.client_port import ClientPort, PortSettings, listen
+from zkstore.net.client_port import ClientPort, PortSettings
 from zkstore.replica.conversation import Word
 from zkstore.replica.replica import Replica, ReplicaSettings
-from zkstore.server import descriptors, memory
+from zkstore.server import descriptors, entrance, memory
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
+from zkstore.server.entrance import Entrance
 from zkstore.server.notify import NOTIFY_SOCKET, ServiceManager
 from zkstore.server.pipeline import Pipeline
+from zkstore.server.ports import open_ports
 from zkstore.server.view import View
 from zkstore.storage.recovery import Recovered
 from zkstore.storage.store import CleanNote, Store
@@ -63,30 +64,32 @@ class Service:
     """A recovered server that listens; `run` serves until `stop` was called or something failed.
 
     Attributes:
-        address: where it listens, host and port.
+        ports: where it listens.
         clean_note: what to leave in the data directory; None until everything was brought to an end in order.
     """
 
-    def __init__(self, config: Config, store: Store, recovered: Recovered, words_of: WordsOf) -> None:
+    def __init__(
+        self, config: Config, admission: Entrance, store: Store, recovered: Recovered, words_of: WordsOf
+    ) -> None:
         self.clean_note: CleanNote | None = None
         self._stopping = trio.Event()
         self._next_memory_look_ms = 0
         self._memory_bytes_max = config.memory_bytes_max or memory.default_limit_bytes()
         self.replica = Replica(
             recovered.tree,
-            _replica_settings(config),
+            _replica_settings(config, admission),
             now_ms=_now_ms(),
             time_ms=_time_ms(),
             last_crc=store.log.end.crc,
             make_password=lambda: secrets.token_bytes(limits.PASSWORD_BYTES),
         )
-        listeners = _listen(config)
-        self.address: tuple[str, int] = listeners[0].getsockname()[:2]
+        self.ports = open_ports(config)
+        self._certificates = admission.certificates
         self.checkpoints = Checkpoints(recovered.tree, store, checkpoint_txns=config.checkpoint_txns)
         self.pipeline = Pipeline(self.replica, store, is_lone=lambda: self.port.is_lone())
         self.port = ClientPort(
             self.replica,
-            listeners,
+            self.ports.listeners,
             PortSettings(
                 connections_per_address_max=config.connections_per_address_max,
                 connections_max=config.connections_max,
@@ -96,15 +99,31 @@ class Service:
             clock=self._read_clocks,
             after_input=self.pipeline.gather,
             before_wait=self.pipeline.hand_over,
+            certificates=admission.certificates,
         )
         self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
-        bound = replace(config, client_port=self.address[1])
+        plain, secure = self.ports.plain, self.ports.secure
+        bound = replace(config, client_port=plain and plain[1], secure_client_port=secure and secure[1])
         self.view = View(bound, self.replica, store, self.port, self.pipeline, self.checkpoints)
         self.replica.words.update(words_of(self.view))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens, host and port; without TLS where there is a choice."""
+        address = self.ports.plain or self.ports.secure
+        assert address is not None, "a server that listens nowhere"
+        return address
 
     def stop(self) -> None:
         """Begin the orderly stop; `run` returns when it is done."""
         self._stopping.set()
+
+    def reload(self) -> None:
+        """Read the TLS files again, whether they look changed or not."""
+        if self._certificates is None:
+            logger.info("there is nothing to read again: no TLS is spoken")
+        else:
+            self._certificates.refresh(even_if_unchanged=True)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop`. Raises StorageError if the disk cannot be trusted any more."""
@@ -113,6 +132,8 @@ class Service:
                 nursery.start_soon(self.port.run)
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self.checkpoints.run)
+                if self._certificates is not None:
+                    nursery.start_soon(self._certificates.watch)
                 task_status.started()
                 await self._stopping.wait()
                 nursery.cancel_scope.cancel()
@@ -185,6 +206,7 @@ async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Servi
     """A server that has recovered and listens. Raises ConfigError and StorageError, having let go of everything."""
     started_s = time.perf_counter()
     descriptors.raise_limit()
+    admission = entrance.load(config)
     store = Store.open(
         config.data_dir,
         log_directory=config.data_log_dir,
@@ -195,7 +217,7 @@ async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Servi
     try:
         recovered = store.recover()
         _tell_recovery(recovered, (time.perf_counter() - started_s) * 1000)
-        service = Service(config, store, recovered, words_of)
+        service = Service(config, admission, store, recovered, words_of)
         _settle_interpreter()
         yield service
     finally:
@@ -211,18 +233,21 @@ def _close(store: Store, note: CleanNote | None) -> None:
 
 
 async def serve(config: Config, words_of: WordsOf, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the process at once. `announce` gets one line when it serves."""
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reads the TLS files again.
+
+    `announce` gets one line when it serves.
+    """
     manager = ServiceManager(os.environ.get(NOTIFY_SOCKET))
     async with open_service(config, words_of) as service, trio.open_nursery() as nursery:
         await nursery.start(service.run)
-        host, port = service.address
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        announce(
-            f"zkstore {VERSION} serves clients at {where}, standalone, with its data in {config.data_dir.absolute()}"
-        )
-        manager.ready(f"serving clients at {where}")
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        where = f"{service.ports}, standalone, with its data in {config.data_dir.absolute()}"
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            announce(f"zkstore {VERSION} serves clients {where}")
+            manager.ready(f"serving clients {service.ports}")
             async for number in signals:
+                if number == signal.SIGHUP:
+                    service.reload()
+                    continue
                 logger.info("%s: stopping in order; once more stops at once", signal.Signals(number).name)
                 break
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -231,7 +256,7 @@ async def serve(config: Config, words_of: WordsOf, announce: Callable[[str], Non
     logger.info("stopped")
 
 
-def _replica_settings(config: Config) -> ReplicaSettings:
+def _replica_settings(config: Config, admission: Entrance) -> ReplicaSettings:
     return ReplicaSettings(
         tick_ms=config.tick_ms,
         session_timeout_ms_min=config.session_timeout_ms_min,
@@ -239,20 +264,14 @@ def _replica_settings(config: Config) -> ReplicaSettings:
         frame_bytes_max=config.frame_bytes_max,
         outstanding_max=config.outstanding_requests_max,
         super_digest=config.super_digest,
+        x509_super_user=config.x509_super_user,
+        acl_schemes=admission.acl_schemes,
+        demanded_schemes=admission.demanded_schemes,
+        sasl=admission.sasl,
         skip_acl=config.skip_acl,
         extended_types=config.extended_types,
         enforce_quota=config.enforce_quota,
     )
-
-
-def _listen(config: Config) -> list[socket.socket]:
-    try:
-        return listen(config.client_host, config.client_port, config.listen_backlog)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {config.client_host}:{config.client_port}: {error.strerror or error}."
-            " Is another server running there? Choose another clientPort (--client-port; 0 picks a free one)"
-        ) from error
 
 
 def _settle_interpreter() -> None:

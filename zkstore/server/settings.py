@@ -7,11 +7,13 @@ One table serves every source. A setting's `field` is its name in `Config`, in a
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from zkstore import limits
+from zkstore.net.certificates import ClientAuth
 
 INT_MAX: Final = 2**31 - 1
 """Largest number where a client or Java keeps 32 bits."""
@@ -20,6 +22,17 @@ _FRAME_BYTES_CEILING: Final = 1 << 30
 """A longer frame's length could be mistaken for a four-letter word: the lowest, "conf", is 0x636f6e66."""
 
 _SUPER_DIGEST: Final = re.compile(r"[^:]+:[A-Za-z0-9+/]{27}=")
+_PROVIDERS: Final = {
+    "DigestAuthenticationProvider": "digest",
+    "IPAuthenticationProvider": "ip",
+    "SASLAuthenticationProvider": "sasl",
+    "X509AuthenticationProvider": "x509",
+}
+_PROVIDERS_PACKAGE: Final = "org.apache.zookeeper.server.auth."
+
+TLS_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+"""By Java's names."""
+
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 Parser = Callable[[str], Any]
@@ -84,6 +97,27 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
+def file(text: str) -> Path:
+    """A path; whether it can be read is for its reader to find out."""
+    if not text or "\0" in text:
+        raise ValueError("the path of a file")
+    return Path(text)
+
+
+def name(text: str) -> str:
+    """Any text but none."""
+    if not text:
+        raise ValueError("a name")
+    return text
+
+
+def password(text: str) -> str:
+    """Any text but none."""
+    if not text:
+        raise ValueError("a password")
+    return text
+
+
 def host(text: str) -> str:
     """A host name or an address; brackets around an IPv6 address are dropped."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
@@ -95,6 +129,46 @@ def host(text: str) -> str:
 def words(text: str) -> frozenset[str]:
     """A comma list; blanks do not count."""
     return frozenset(word.strip() for word in text.split(",") if word.strip())
+
+
+def client_auth(text: str) -> ClientAuth:
+    """One of three names, in any case."""
+    try:
+        return ClientAuth(text.lower())
+    except ValueError:
+        raise ValueError("need, want or none") from None
+
+
+def tls_versions(text: str) -> frozenset[ssl.TLSVersion]:
+    """A comma list of Java's names; the versions that nobody should use any more are not among them."""
+    found = [TLS_VERSIONS.get(word) for word in words(text)]
+    versions = frozenset(version for version in found if version is not None)
+    if len(versions) < len(found) or not versions:
+        raise ValueError("TLSv1.2, TLSv1.3 or both with a comma between them")
+    return versions
+
+
+def tls_version(text: str) -> frozenset[ssl.TLSVersion]:
+    """One version, or `TLS` for all of them."""
+    return frozenset(TLS_VERSIONS.values()) if text == "TLS" else tls_versions(text)
+
+
+def ciphers(text: str) -> tuple[str, ...]:
+    """A comma list of standard names, in the order of preference."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def auth_providers(text: str) -> frozenset[str]:
+    """Schemes, or the classes that serve them in Apache's server."""
+    found = words(text)
+    if not found or not all(is_known_provider(word) for word in found):
+        raise ValueError("digest, ip, sasl or x509")
+    return frozenset(_PROVIDERS.get(word.rpartition(".")[2], word) for word in found)
+
+
+def is_known_provider(text: str) -> bool:
+    """Whether it is a scheme that is served here, or its class in Apache's server."""
+    return text in _PROVIDERS.values() or text in {_PROVIDERS_PACKAGE + name for name in _PROVIDERS}
 
 
 def super_digest(text: str) -> str:
@@ -112,13 +186,14 @@ def log_level(text: str) -> str:
 
 
 class Setting(NamedTuple):
-    """One setting; `secret` values are not repeated in messages."""
+    """One setting; `secret` values are not repeated in messages, those of `several` keys (`key.1`, `key.2`) add up."""
 
     field: str
     key: str
     parse: Parser
     help: str
     secret: bool = False
+    several: bool = False
 
 
 SETTINGS: Final = (
@@ -126,6 +201,21 @@ SETTINGS: Final = (
     Setting("data_log_dir", "dataLogDir", directory, "another directory for the log alone"),
     Setting("client_host", "clientPortAddress", host, "address to listen on for clients"),
     Setting("client_port", "clientPort", whole_number(0, 65535), "port to listen on for clients; 0 picks a free one"),
+    Setting("secure_client_host", "secureClientPortAddress", host, "address to listen on for clients that speak TLS"),
+    Setting("secure_client_port", "secureClientPort", whole_number(0, 65535), "port for clients that speak TLS"),
+    Setting("port_unification", "client.portUnification", boolean, "take clients that speak TLS at clientPort, too"),
+    Setting("tls_certificate_file", "ssl.keyStore.location", file, "PEM file of our certificate chain and private key"),
+    Setting("tls_key_file", "zkstore.tlsKeyFile", file, "PEM file of the private key, where it is in one of its own"),
+    Setting("tls_key_password", "ssl.keyStore.password", password, "what opens the private key", secret=True),
+    Setting("tls_key_password_file", "ssl.keyStore.passwordPath", file, "file with what opens the private key"),
+    Setting("tls_ca_file", "ssl.trustStore.location", file, "PEM file of those who issue clients' certificates"),
+    Setting("tls_crl_file", "zkstore.tlsCrlFile", file, "PEM file of clients' certificates that were revoked"),
+    Setting("tls_client_auth", "ssl.clientAuth", client_auth, "a client's certificate: need (default), want or none"),
+    Setting(
+        "tls_protocol", "ssl.protocol", tls_version, "the one version of TLS, unless ssl.enabledProtocols is given"
+    ),
+    Setting("tls_protocols", "ssl.enabledProtocols", tls_versions, "versions of TLS; by default TLSv1.2,TLSv1.3"),
+    Setting("tls_ciphers", "ssl.ciphersuites", ciphers, "ciphers, by their standard names"),
     Setting("listen_backlog", "clientPortListenBacklog", number_or_default(1), "connections waiting to be taken"),
     Setting("connections_per_address_max", "maxClientCnxns", whole_number(0), "connections per address; 0: no limit"),
     Setting("connections_max", "maxCnxns", whole_number(0), "connections in all; 0: no limit"),
@@ -145,6 +235,22 @@ SETTINGS: Final = (
     Setting(
         "super_digest", "DigestAuthenticationProvider.superDigest", super_digest, "who passes every ACL", secret=True
     ),
+    Setting(
+        "x509_super_user", "X509AuthenticationProvider.superUser", name, "certificate subject that passes every ACL"
+    ),
+    Setting("auth_providers", "authProvider", auth_providers, "more schemes for ACLs: sasl, x509", several=True),
+    Setting("enforce_auth", "enforce.auth.enabled", boolean, "demand an identity before anything else"),
+    Setting("enforce_auth_schemes", "enforce.auth.schemes", words, "schemes one of which must be proved then"),
+    Setting("require_sasl", "sessionRequireClientSASLAuth", boolean, "demand that clients log in by SASL"),
+    Setting(
+        "sasl_users_file", "java.security.auth.login.config", file, "SASL users: a JAAS file, or user = password lines"
+    ),
+    Setting("sasl_section", "sasl.serverconfig", name, "the JAAS file's section that counts; by default Server"),
+    Setting("sasl_super_users", "superUser", words, "SASL users that pass every ACL", several=True),
+    Setting(
+        "sasl_super_password", "SASLAuthenticationProvider.superPassword", password, "of SASL user super", secret=True
+    ),
+    Setting("allow_sasl_failed", "allowSaslFailedClients", boolean, "who fails to log in goes on without an identity"),
     Setting("four_letter_words", "4lw.commands.whitelist", words, "four-letter words answered, or * for all"),
     Setting("read_only_mode", "readonlymode.enabled", boolean, "answer isro whatever the list of words says"),
     Setting("log_level", "zkstore.logLevel", log_level, "debug, info, warning or error"),
@@ -152,6 +258,15 @@ SETTINGS: Final = (
 """In the order a reader wants them in --help."""
 
 BY_NAME: Final = {name: setting for setting in SETTINGS for name in (setting.field, setting.key)}
+
+_SEVERAL: Final = {setting.key: setting for setting in SETTINGS if setting.several}
+
+
+def find(key: str) -> Setting | None:
+    """The setting that goes by `key`."""
+    stem, dot, _ = key.partition(".")
+    return BY_NAME.get(key) or (_SEVERAL.get(stem) if dot else None)
+
 
 DEFAULT_CLIENT_PORT: Final = 2181
 DEFAULT_SNAPSHOTS_KEPT: Final = 3

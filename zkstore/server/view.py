@@ -127,6 +127,11 @@ class View:
         }
         if _DESCRIPTORS.is_dir():
             values["open_file_descriptor_count"] = sum(1 for _ in _DESCRIPTORS.iterdir())
+        figures = replica.figures
+        values["cnt_updatelatency"] = figures.update_count
+        values["sum_updatelatency"] = figures.update_total_ms
+        values["avg_updatelatency"] = round(figures.update_total_ms / max(1, figures.update_count), 4)
+        values["max_updatelatency"] = figures.latency_max_ms
         values.update(_summary("fsynctime", self._pipeline.sync_ms))
         values.update(_summary("snapshottime", self._checkpoints.duration_ms))
         return values
@@ -186,6 +191,10 @@ class View:
             (path, [conversation.session_id for conversation in watchers])
             for path, watchers in self._replica.watches.by_path().items()
         ]
+
+    def digests(self) -> Iterable[tuple[int, int]]:
+        """(zxid, digest of the tree) of some moments, the oldest first."""
+        return self._replica.digests
 
     def directory_sizes(self) -> DirectorySizes:
         """What lies on disk."""

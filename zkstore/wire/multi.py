@@ -75,8 +75,8 @@ class MultiRequest(NamedTuple):
     def decode(cls, reader: Reader, opcode: int = Opcode.MULTI) -> MultiRequest:
         """Read the operations of a request with that `opcode`, which is MULTI or MULTI_READ.
 
-        Raises `MarshallingError` for an operation that this opcode does not take, a null path, an invalid create flag, or a
-        missing terminator; `TruncatedRecordError` where an operation is cut.
+        Raises `MarshallingError` for an operation that this opcode does not take, a null path, an invalid create flag,
+        or a missing terminator; `TruncatedRecordError` where an operation is cut.
         """
         known = _READS if opcode == Opcode.MULTI_READ else _WRITES
         ops: list[Op] = []

@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import trio
 
 from zkstore.cli.shell.commands import COMMANDS, execute
+from zkstore.cli.shell.encryption import TlsOptions, from_properties, make_context, with_flags
 from zkstore.cli.shell.shell import Settings, Shell
 from zkstore.cli.shell.syntax import split
 from zkstore.errors import AuthFailedError, ClientError, ConfigError, ConnectionLossError
@@ -24,6 +26,7 @@ examples:
   zkstore shell -server zk1:2181,zk2:2181/app get -s /config
   zkstore shell --json stat / | jq .numChildren
   echo 'create /a hello' | zkstore shell
+  zkstore shell --ca ca.pem --cert me.pem -server zk1:2281 whoami
   zkstore shell                             (interactive; Tab completes, `help` lists the commands)
 """
 
@@ -31,12 +34,18 @@ examples:
 def main(arguments: list[str]) -> int:
     """Run the shell; 0 fine, 1 the command failed, 2 usage."""
     options = _parser().parse_args(arguments)
+    try:
+        tls = make_context(_tls_options(options))
+    except ConfigError as error:
+        print(f"zkstore shell: {error}", file=sys.stderr)
+        return 2
     settings = Settings(
         servers=options.server,
         timeout_ms=options.timeout,
         read_only=options.read_only,
         wait=options.wait,
         as_json=options.as_json,
+        tls=tls,
     )
     status = 1
     try:
@@ -84,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", dest="as_json", action="store_true", help="one line of JSON for each answer and event"
     )
+    _add_tls_arguments(parser)
     parser.add_argument(
         "command",
         metavar="COMMAND ARGUMENTS",
@@ -91,6 +101,26 @@ def _parser() -> argparse.ArgumentParser:
         help="a command to run and exit; none reads commands from the input",
     )
     return parser
+
+
+def _add_tls_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tls", action="store_true", help="connect by TLS; so does each of the next four")
+    parser.add_argument("--ca", metavar="FILE", type=Path, help="PEM file of the authorities to trust")
+    parser.add_argument("--cert", metavar="FILE", type=Path, help="PEM file of our certificate, and of its key")
+    parser.add_argument("--key", metavar="FILE", type=Path, help="PEM file of the key, where it is in one of its own")
+    parser.add_argument(
+        "-client-configuration",
+        "--client-configuration",
+        metavar="FILE",
+        dest="properties",
+        type=Path,
+        help="a file of properties: zookeeper.client.secure, zookeeper.ssl.*",
+    )
+
+
+def _tls_options(options: argparse.Namespace) -> TlsOptions:
+    given = TlsOptions() if options.properties is None else from_properties(options.properties)
+    return with_flags(given, tls=options.tls, ca_file=options.ca, certificate_file=options.cert, key_file=options.key)
 
 
 def _positive(word: str) -> int:

@@ -6,6 +6,7 @@ Events are printed as they come, and before the output of the command that cause
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 from contextlib import suppress
 from typing import Final
@@ -14,7 +15,7 @@ import trio
 
 from zkstore.cli.shell import text
 from zkstore.cli.shell.syntax import Result
-from zkstore.client import Client, SessionState, Watch, WatchEvent, connect
+from zkstore.client import Client, SessionState, Watch, WatchEvent, connect, dial_tcp, dial_tls
 from zkstore.errors import ClientError
 
 HISTORY_LINES: Final = 11
@@ -26,12 +27,22 @@ PATIENCE_S: Final = 2.0
 class Settings:
     """What the command line decided."""
 
-    def __init__(self, *, servers: str, timeout_ms: int, read_only: bool, wait: bool, as_json: bool) -> None:
+    def __init__(
+        self,
+        *,
+        servers: str,
+        timeout_ms: int,
+        read_only: bool,
+        wait: bool,
+        as_json: bool,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.servers = servers
         self.timeout_ms = timeout_ms
         self.read_only = read_only
         self.wait = wait
         self.as_json = as_json
+        self.tls = tls
 
 
 class Shell:
@@ -92,6 +103,7 @@ class Shell:
             timeout_ms=self.settings.timeout_ms,
             connect_timeout_ms=float("inf") if self.settings.wait else None,
             read_only=self.settings.read_only,
+            dial=dial_tcp if self.settings.tls is None else dial_tls(self.settings.tls),
         )
         self._nursery.start_soon(self._tell_progress, client)
         try:

@@ -89,17 +89,21 @@ async def _ls(shell: Shell, line: CommandLine) -> Result:
 
 
 async def subtree(client: Client, path: str) -> list[str]:
-    """A znode and all below it, each before its children; what vanishes meanwhile is left out."""
-    await client.children(path)  # the first one has to be there
-    paths, rest = [], [path]
+    """A znode and all below it in zkCli's order: all children of a znode before any of their children.
+
+    What vanishes meanwhile is left out where that is noticed. Raises NoNodeError if `path` itself is not there.
+    """
+    paths, rest = [path], [join(path, name) for name in reversed(await client.children(path))]
+    paths += reversed(rest)
     while rest:
         path = rest.pop()
         try:
             names = await client.children(path)
         except NoNodeError:
             continue
-        paths.append(path)
-        rest += [join(path, name) for name in reversed(names)]
+        children = [join(path, name) for name in names]
+        paths += children
+        rest += reversed(children)
     return paths
 
 

@@ -1,0 +1,65 @@
+"""Certificates for tests: an authority, and whom it vouches for, as PEM files in a directory of the test's own."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+ORGANIZATION: Final = "zk"
+
+
+class Authority:
+    """Issues certificates.
+
+    Attributes:
+        ca_file: its own certificate.
+        server_file: certificate and key of a server at localhost.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._ca = trustme.CA()
+        self.ca_file = directory / "ca.pem"
+        self._ca.cert_pem.write_to_path(self.ca_file)
+        self.server_file = self.server("server")
+
+    def server(self, name: str) -> Path:
+        """Another certificate of the server, with its key."""
+        path = self.directory / f"{name}.pem"
+        self._ca.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+    def client(self, name: str, *, password: str | None = None) -> Path:
+        """Certificate and key of a client, the key in the form that Java reads."""
+        issued = self._ca.issue_cert(f"{name}@example.org", common_name=name, organization_name=ORGANIZATION)
+        key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+        sealing = NoEncryption() if password is None else BestAvailableEncryption(password.encode())
+        path = self.directory / f"{name}.pem"
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealing) + issued.cert_chain_pems[0].bytes()
+        )
+        return path
+
+    def client_context(self, certificate_file: Path | None = None) -> ssl.SSLContext:
+        """What a client needs to connect."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if certificate_file is not None:
+            context.load_cert_chain(certificate_file)
+        return context
+
+
+def parts(pem: bytes) -> tuple[bytes, bytes]:
+    """The key and the certificates of a file that holds both."""
+    at = pem.index(b"-----BEGIN CERTIFICATE")
+    return pem[:at], pem[at:]

@@ -1,0 +1,152 @@
+"""The figures of a server, over a real replica, store and port."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.raw import RawClient, create, get_data, greeting
+from zkstore.net.client_port import ClientPort, PortSettings
+from zkstore.net.listeners import listen
+from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.server.checkpoints import Checkpoints
+from zkstore.server.config import Config
+from zkstore.server.pipeline import Pipeline
+from zkstore.server.view import View
+from zkstore.storage.store import Store
+
+
+class World:
+    """A server that moves only when the test says so."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = Store.open(directory)
+        tree = self.store.recover().tree
+        self.replica = Replica(
+            tree, ReplicaSettings(), now_ms=5_000, time_ms=1_000_000, last_crc=0, make_password=lambda: bytes(16)
+        )
+        self.pipeline = Pipeline(self.replica, self.store, is_lone=lambda: False)
+        listeners = listen("127.0.0.1", 0, None)
+        self.port = ClientPort(
+            self.replica,
+            listeners,
+            PortSettings(),
+            clock=lambda: None,
+            after_input=self.pipeline.gather,
+            before_wait=self.pipeline.hand_over,
+        )
+        self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
+        self.client_port = listeners[0].socket.getsockname()[1]
+        checkpoints = Checkpoints(tree, self.store, checkpoint_txns=1000)
+        config = Config(data_dir=directory, client_port=self.client_port)
+        self.view = View(config, self.replica, self.store, self.port, self.pipeline, checkpoints)
+
+    def turn(self) -> None:
+        """Until nothing is to be read and nothing is being written."""
+        while self.port.turn(0) or self.pipeline.is_writing:
+            if self.pipeline.is_writing:
+                select.select([self.pipeline.descriptor], [], [], 10)
+
+    def join(self) -> RawClient:
+        client = RawClient(self.client_port)
+        client.send(greeting())
+        self.turn()
+        frame = client.receive_frame()
+        assert frame is not None
+        client.session_id = int.from_bytes(frame[8:16], "big")
+        return client
+
+    def close(self) -> None:
+        self.port.close()
+        self.pipeline.close()
+        self.store.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path / "data")
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def client(world: World) -> Iterator[RawClient]:
+    """It has made an ephemeral and watches it."""
+    with world.join() as client:
+        client.send(create(1, b"/e", b"12345", flags=1))
+        world.turn()
+        client.send(get_data(2, b"/e", watch=True))
+        world.turn()
+        assert [client.reply() is not None for _ in range(2)] == [True, True]
+        yield client
+
+
+def test_the_overview_counts_frames_connections_and_znodes(world: World, client: RawClient) -> None:
+    overview = world.view.overview()
+    assert (overview.received, overview.sent, overview.connections) == (3, 3, 1)
+    assert (overview.outstanding, overview.zxid, overview.mode) == (0, 2, "standalone")
+    assert overview.node_count == len(world.replica.tree.records) + 1
+
+
+def test_metrics_follow_tree_watches_and_disk(world: World, client: RawClient) -> None:
+    metrics = world.view.metrics()
+    assert metrics["ephemerals_count"] == 1
+    assert metrics["watch_count"] == 1
+    assert metrics["global_sessions"] == 1
+    assert metrics["commit_count"] == metrics["cnt_fsynctime"] == 2
+    assert metrics["cnt_snapshottime"] == 0
+    assert metrics["open_file_descriptor_count"] > 3
+
+
+def test_a_connection_is_shown_with_its_session(world: World, client: RawClient) -> None:
+    [shown] = world.view.connections()
+    assert f"{shown.host}:{shown.port}" == client.name
+    assert (shown.received, shown.sent, shown.queued) == (3, 3, 0)
+    assert shown.session is not None
+    assert shown.session.session_id == client.session_id
+    assert (shown.session.last_operation, shown.session.last_cxid) == ("GETD", 2)
+
+
+def test_a_connection_without_a_session_has_none_to_show(world: World) -> None:
+    with socket.create_connection(("127.0.0.1", world.client_port)):
+        world.turn()
+        [shown] = world.view.connections()
+        assert shown.session is None
+        assert shown.interest == 0
+
+
+def test_sessions_are_listed_by_wall_clock_of_their_expiry(world: World, client: RawClient) -> None:
+    [bucket] = world.view.expiry_buckets()
+    assert list(bucket.session_ids) == [client.session_id]
+    assert 1_000_000 + 10_000 <= bucket.expires_ms <= 1_000_000 + 12_000
+
+
+def test_ephemerals_and_watches_are_listed_by_owner(world: World, client: RawClient) -> None:
+    assert {owner: set(paths) for owner, paths in world.view.ephemerals().items()} == {client.session_id: {b"/e"}}
+    assert [(path, list(sessions)) for path, sessions in world.view.data_watches()] == [(b"/e", [client.session_id])]
+    assert world.view.watch_totals() == (1, 1, 1)
+
+
+def test_the_directory_takes_space(world: World, client: RawClient) -> None:
+    assert world.view.directory_sizes()[1] > 0
+
+
+def test_the_servers_counters_start_anew(world: World, client: RawClient) -> None:
+    world.view.reset_server_statistics()
+    overview = world.view.overview()
+    assert (overview.received, overview.sent) == (0, 0)
+    assert world.view.metrics()["cnt_fsynctime"] == 0
+    client.send(get_data(3, b"/e"))
+    world.turn()
+    assert (world.view.overview().received, world.view.overview().sent) == (1, 1)
+
+
+def test_the_connections_counters_start_anew_and_the_servers_do_not(world: World, client: RawClient) -> None:
+    world.view.reset_connection_statistics()
+    [shown] = world.view.connections()
+    assert (shown.received, shown.sent) == (0, 0)
+    assert world.view.overview().sent == 3

@@ -1,0 +1,93 @@
+"""Who may come in, and as whom: what a Config says about TLS, SASL and identities, checked as a whole and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from zkstore.errors import ConfigError
+from zkstore.model.acl import DEFAULT_SCHEMES
+from zkstore.net.certificates import Certificates, TlsSettings
+from zkstore.replica.sasl import SaslSettings
+from zkstore.server import sasl_users
+from zkstore.server.config import Config
+
+_SUPER: Final = "super"
+_HOW_TO_SERVE: Final = {
+    "sasl": "name a file of users by java.security.auth.login.config (--sasl-users-file)",
+    "x509": "give secureClientPort and the certificates that it needs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What the client port and the replica are told.
+
+    Attributes:
+        certificates: None where no TLS is spoken.
+        acl_schemes: those that ACLs may name besides `world` and `auth`.
+        demanded_schemes: a client must prove an identity of one of them first; empty demands none.
+        sasl: None where nobody can log in by it.
+    """
+
+    certificates: Certificates | None
+    acl_schemes: frozenset[str]
+    demanded_schemes: frozenset[str]
+    sasl: SaslSettings | None
+
+
+def load(config: Config) -> Entrance:
+    """Read all files that `config` names for it. Raises ConfigError."""
+    sasl = _sasl(config)
+    schemes = DEFAULT_SCHEMES | config.auth_providers
+    if config.speaks_tls:
+        schemes |= {"x509"}
+    if sasl is not None:
+        schemes |= {"sasl"}
+    certificates = Certificates(_tls(config)) if config.speaks_tls else None
+    return Entrance(certificates, schemes, _demanded(config, schemes, sasl), sasl)
+
+
+def _tls(config: Config) -> TlsSettings:
+    if config.tls_certificate_file is None:
+        raise ConfigError(
+            "TLS needs ssl.keyStore.location (--tls-certificate-file): name a PEM file with the server's certificate "
+            "and its private key, or remove secureClientPort and client.portUnification"
+        )
+    return TlsSettings(
+        certificate_file=config.tls_certificate_file,
+        key_file=config.tls_key_file,
+        key_password=config.tls_key_password,
+        key_password_file=config.tls_key_password_file,
+        ca_file=config.tls_ca_file,
+        crl_file=config.tls_crl_file,
+        client_auth=config.tls_client_auth,
+        versions=config.tls_protocols,
+        ciphers=config.tls_ciphers,
+    )
+
+
+def _sasl(config: Config) -> SaslSettings | None:
+    users: dict[str, str] = {}
+    if config.sasl_users_file is not None:
+        users = sasl_users.read(config.sasl_users_file, config.sasl_section)
+    if config.sasl_super_password is not None:
+        users[_SUPER] = config.sasl_super_password
+    return SaslSettings(users, config.sasl_super_users, config.allow_sasl_failed) if users else None
+
+
+def _demanded(config: Config, schemes: frozenset[str], sasl: SaslSettings | None) -> frozenset[str]:
+    if config.require_sasl:
+        key, demanded = "sessionRequireClientSASLAuth=true", frozenset({"sasl"})
+    elif config.enforce_auth:
+        key, demanded = "enforce.auth.enabled=true", config.enforce_auth_schemes
+        if not demanded:
+            raise ConfigError(f"{key} needs enforce.auth.schemes: name at least one, for example digest,x509")
+    else:
+        return frozenset()
+    for scheme in sorted(demanded - schemes):
+        how = _HOW_TO_SERVE.get(scheme, f"this server has {', '.join(sorted(schemes))}; name one of these")
+        raise ConfigError(f"{key}: nobody can prove an identity of scheme {scheme} here; {how}")
+    if demanded == {"sasl"} and sasl is None:
+        raise ConfigError(f"{key}: nobody can prove an identity of scheme sasl here; {_HOW_TO_SERVE['sasl']}")
+    return demanded
