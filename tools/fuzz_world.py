@@ -68,7 +68,7 @@ class World:
         """One that has asked for a session, and got its answer."""
         client = self.stranger()
         request = ConnectRequest(0, 0, _TIMEOUT_MS, session_id, password, False)
-        client.receive(jute.buffer(request.encode()))
+        client.conversation.receive(jute.buffer(request.encode()))
         self.settle()
         assert len(client.output) == _CONNECT_REPLY_BYTES, f"a ConnectResponse of {len(client.output)} bytes"
         client.password = client.output[20:36]

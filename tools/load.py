@@ -53,7 +53,6 @@ from tools.load_requests import (
     build_ring,
     connect_request,
     create_request,
-    listed_child,
     read_request,
     request,
 )
@@ -220,6 +219,10 @@ class Caller:
         _, error, body = self.receive()
         return error, body
 
+    def lacks(self, path: bytes) -> bool:
+        """Whether there is no such znode."""
+        return self.call(read_request(1, EXISTS, path))[0] == NO_NODE
+
     def create_all(self, paths: Iterator[bytes], data: bytes) -> None:
         """Create znodes, pipelined; those that exist already stay as they are."""
         waiting = 0
@@ -237,14 +240,14 @@ class Caller:
 
 
 def fill(address: tuple[str, int], nodes: Nodes, size: int) -> None:
-    """Make sure that the znodes of every load exist; quick if the last one does."""
-    listed = (b"/bench2/" + listed_child(number) for number in range(LISTED_CHILDREN))
+    """Make sure that the znodes of every load exist; quick if the last ones do."""
     with caller(address) as client:
-        error, _ = client.call(read_request(1, EXISTS, nodes.path(nodes.count - 1)))
-        if error == NO_NODE:
-            client.create_all(iter([b"/benchc", b"/bench2", *nodes.ancestors()]), b"")
-            client.create_all(listed, b"")
-            client.create_all((nodes.path(number) for number in range(nodes.count)), b"x" * size)
+        if client.lacks(nodes.path(nodes.count - 1)):
+            client.create_all(iter([b"/benchc", *nodes.ancestors()]), b"")
+            client.create_all(map(nodes.path, range(nodes.count)), b"x" * size)
+        if client.lacks(nodes.listed_path(nodes.listed - 1)):
+            client.create_all(iter([nodes.listing]), b"")
+            client.create_all(map(nodes.listed_path, range(nodes.listed)), b"")
 
 
 def verify(address: tuple[str, int], ring: Ring, count: int) -> None:
@@ -442,6 +445,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--size", type=int, default=100, help="bytes of data in a znode (default 100)")
     arguments.add_argument("--nodes", type=positive, default=1000, help="znodes to read and write (default 1000)")
     arguments.add_argument("--parents", type=int, default=0, help="spread them over so many parents below /bench1m")
+    arguments.add_argument(
+        "--listed", type=positive, default=LISTED_CHILDREN, help="children that `children` lists (default 10)"
+    )
     arguments.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     return arguments
 
@@ -449,7 +455,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one load; 1 if the server failed it."""
     options = parser().parse_args()
-    nodes = Nodes(options.nodes, options.parents)
+    nodes = Nodes(options.nodes, options.parents, options.listed)
     try:
         result = run(
             options.address, options.mode, options.conns, options.depth, options.seconds, size=options.size, nodes=nodes

@@ -23,7 +23,7 @@ STAT_BYTES = 68
 CREATE_PREFIX = b"/benchc/s-"
 SEQUENCE_DIGITS = 10
 LISTED_CHILDREN = 10
-"""How many children the znode has that the `children` load lists."""
+"""How many children the znode has that the `children` load lists, if nothing else is said."""
 
 RING_REQUESTS = 4096
 
@@ -66,11 +66,22 @@ def create_request(xid: int, path: bytes, data: bytes, flags: int = 0) -> bytes:
 class Nodes:
     """Where the znodes of a load lie: `/bench/nNNNNNN`, or spread over `parents` as `/bench1m/PPPP/nNNNNNN`.
 
-    All paths have the same length, so all requests of a kind have the same size.
+    All paths have the same length, so all requests of a kind have the same size. The `children` load lists the
+    `listed` children of a znode of its own.
     """
 
     count: int
     parents: int = 0
+    listed: int = LISTED_CHILDREN
+
+    @property
+    def listing(self) -> bytes:
+        """The path of the znode whose children are listed."""
+        return b"/bench-listed-%d" % self.listed
+
+    def listed_path(self, number: int) -> bytes:
+        """The path of its child `number`, from 0 to listed - 1."""
+        return b"%s/%s" % (self.listing, listed_child(number))
 
     def path(self, number: int) -> bytes:
         """The path of znode `number`, from 0 to count - 1."""
@@ -103,28 +114,28 @@ def build(kind: str, xid: int, path: bytes, size: int) -> bytes:
         case "exists":
             return read_request(xid, EXISTS, path)
         case "children":
-            return read_request(xid, GET_CHILDREN2, b"/bench2")
+            return read_request(xid, GET_CHILDREN2, path)
         case "set":
             return set_request(xid, path, b"y" * size)
         case _:
             return create_request(xid, CREATE_PREFIX, b"x" * size, SEQUENTIAL)
 
 
-def reply_bytes(kind: str, size: int) -> int:
+def reply_bytes(kind: str, size: int, listed: int = LISTED_CHILDREN) -> int:
     """The size of a successful reply, length prefix included."""
     body = {
         "get": 4 + size + STAT_BYTES,
         "set": STAT_BYTES,
         "exists": STAT_BYTES,
-        "children": 4 + LISTED_CHILDREN * (4 + len(listed_child(0))) + STAT_BYTES,
+        "children": 4 + listed * (4 + len(listed_child(0))) + STAT_BYTES,
         "create": 4 + len(CREATE_PREFIX) + SEQUENCE_DIGITS,
     }[kind]
     return REPLY_HEADER_BYTES + body
 
 
 def listed_child(number: int) -> bytes:
-    """The name of a child of `/bench2`."""
-    return b"c%03d" % number
+    """The name of a child of the znode that is listed."""
+    return b"c%06d" % number
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +158,14 @@ class Ring:
 def build_ring(mode: str, nodes: Nodes, size: int, depth: int, rng: random.Random, length: int = RING_REQUESTS) -> Ring:
     """A ring of `length` requests to znodes picked at random; xids count from 1."""
     kinds = kinds_of(mode, length, rng)
-    frames = [build(kind, xid, nodes.path(rng.randrange(nodes.count)), size) for xid, kind in enumerate(kinds, 1)]
+    paths = [nodes.listing if kind == "children" else nodes.path(rng.randrange(nodes.count)) for kind in kinds]
+    frames = [build(kind, xid, path, size) for xid, (kind, path) in enumerate(zip(kinds, paths, strict=True), 1)]
+    sizes = {kind: reply_bytes(kind, size, nodes.listed) for kind in set(kinds)}
     order = [position % length for position in range(length + 2 * depth)]
     return Ring(
         memoryview(b"".join(frames[i] for i in order)),
         list(accumulate((len(frames[i]) for i in order), initial=0)),
-        list(accumulate((reply_bytes(kinds[i], size) for i in order), initial=0)),
-        [(reply_bytes(kinds[i], size) - 4, 0) for i in order],
+        list(accumulate((sizes[kinds[i]] for i in order), initial=0)),
+        [(sizes[kinds[i]] - 4, 0) for i in order],
         length,
     )

@@ -37,6 +37,12 @@ SESSION_TIMEOUT_TICKS_MAX: Final = 20
 PASSWORD_BYTES: Final = 16
 """A session's password; the C client reads exactly this many."""
 
+CONTAINER_CHECK_MS: Final = 60_000
+CONTAINER_UNUSED_MS: Final = 300_000
+CONTAINER_REAPS_PER_MINUTE: Final = 10_000
+"""How often containers and TTL znodes are looked at, when a container that never had a child goes, and how many go at
+most; Apache's numbers."""
+
 # --- segments and the log -------------------------------------------------------------------------
 
 SEGMENT_TXNS_MAX: Final = 4_096

@@ -44,6 +44,8 @@ async def main(hosts: str, root: str) -> None:
         tell("refused", "NOT_EMPTY")
     tell("ready", client.session.session_id)
     await asyncio.to_thread(sys.stdin.readline)
+    # By itself it would notice that its connection is gone when two heartbeats have failed, seconds later.
+    client.session.state.transition_to(aiozk.states.States.SUSPENDED)
     tell("still there", [client.session.session_id, await client.exists(ephemeral)])
     await client.close()
 

@@ -249,6 +249,14 @@ def test_a_sasl_token_gets_a_null_one_at_once_because_nobody_can_log_in(client: 
     assert [answer.code for answer in client.answers()] == [0]
 
 
+def test_a_client_that_answers_a_null_token_with_another_is_hung_up_on(client: Client) -> None:
+    client.request(Opcode.SASL, jute.buffer(b""))
+    assert len(client.answers()) == 1
+    client.request(Opcode.SASL, jute.buffer(b""))
+    assert client.is_ended
+    assert client.output() == b""
+
+
 def test_a_sasl_packet_without_a_token_ends_the_conversation(client: Client) -> None:
     client.request(Opcode.SASL, jute.NULL)
     assert client.is_ended

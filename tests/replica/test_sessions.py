@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.replica.clients import Client
 from tests.replica.world import World
+from zkstore.replica import sessions
 from zkstore.wire.opcodes import XID_PING, Opcode
 
 
@@ -130,7 +131,7 @@ def test_ephemerals_stay_when_their_session_only_deletes_their_neighbours(client
 
 def test_a_session_may_be_ended_by_the_server(client: Client) -> None:
     client.create(b"/e", flags=1)
-    client.world.replica.close_session(client.session_id)
+    sessions.close(client.world.replica, client.session_id)
     client.world.run_disk()
     assert client.is_ended
     assert b"/e" not in client.world.tree.records
@@ -139,8 +140,8 @@ def test_a_session_may_be_ended_by_the_server(client: Client) -> None:
 def test_ending_a_session_twice_is_harmless(client: Client) -> None:
     client.create(b"/e", flags=1)
     client.send.close()
-    client.world.replica.close_session(client.session_id)
-    client.world.replica.close_session(0x1234)
+    sessions.close(client.world.replica, client.session_id)
+    sessions.close(client.world.replica, 0x1234)
     client.world.run_disk()
     assert len(client.answers()) == 1
     assert not client.world.tree.sessions

@@ -41,6 +41,9 @@ def negotiate_sasl(replica: Replica, conversation: Conversation, xid: int, body:
         raise ProtocolError("a sasl packet without a token")
     settings = replica.settings.sasl
     if settings is None:  # The connection goes on without an identity.
+        if conversation.sasl is not None:  # kazoo would answer each null token with the next request, for ever.
+            raise ProtocolError("a sasl exchange goes on that was declined: nobody can log in by sasl here")
+        conversation.sasl = Exchange({}, replica.make_nonce())
         conversation.answer(xid, 0, 0, SaslPacket(None).encode())
         return
     if conversation.sasl is None:

@@ -33,12 +33,10 @@ from zkstore.errors import (
 )
 from zkstore.model import acl as acls
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
-from zkstore.model.record import CONTAINER_OWNER, ttl_ms_of
-from zkstore.model.sessions import SessionTracker, first_session_id, negotiate
+from zkstore.model.sessions import SessionTracker, first_session_id
 from zkstore.model.stat import next_version
 from zkstore.model.tree import Tree
 from zkstore.model.txns import (
-    CREATE_SESSION,
     ERROR,
     SET_DATA,
     CloseSessionTxn,
@@ -48,13 +46,15 @@ from zkstore.model.txns import (
     Txn,
 )
 from zkstore.model.watches import Watches
+from zkstore.replica import reaping, sessions
 from zkstore.replica.commit import Commits
-from zkstore.replica.conversation import Barrier, Conversation, State, Word
+from zkstore.replica.conversation import Barrier, Conversation, Word
 from zkstore.replica.figures import Figures
 from zkstore.replica.outstanding import Outstanding, make_prospect
 from zkstore.replica.prepare import Asking, MultiFailedError, Preparation
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.sasl import SaslSettings
+from zkstore.replica.throttle import UNLIMITED, TokenBucket
 from zkstore.wire import segment
 from zkstore.wire.jute import Reader
 from zkstore.wire.multi import TERMINATOR, MultiRequest, encode_error
@@ -77,8 +77,6 @@ _SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
 _DIGEST_EVERY_TXNS: Final = 128
 _DIGESTS_KEPT: Final = 1024
 _NOTICES_MAX: Final = 20
-_EXPIRIES_PER_TICK: Final = 500  # so that thousands of sessions that end at once do not stop everybody else
-_REAPS_PER_SWEEP: Final = 1_000
 _CREATES: Final = frozenset({Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER})
 _GROWING: Final = frozenset(
     {Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER, Opcode.CREATE_TTL, Opcode.SET_DATA}
@@ -110,8 +108,10 @@ class ReplicaSettings:
     skip_acl: bool = False
     extended_types: bool = True
     enforce_quota: bool = False
-    container_check_interval_ms: int = 60_000
-    container_never_used_ms: int = 300_000
+    container_check_interval_ms: int = limits.CONTAINER_CHECK_MS
+    container_never_used_ms: int = limits.CONTAINER_UNUSED_MS
+    container_reaps_per_minute: int = limits.CONTAINER_REAPS_PER_MINUTE
+    throttle: TokenBucket = UNLIMITED
 
 
 class Replica:
@@ -119,6 +119,8 @@ class Replica:
 
     Attributes:
         tree: what is committed; reads see this and nothing else.
+        prepare: makes txns of requests.
+        next_session_id, make_password: for the next session.
         watches: who wants to be told of what.
         tracker: live sessions and when they expire.
         attached: session id to the conversation that has it here.
@@ -158,11 +160,11 @@ class Replica:
         self.notices: list[str] = []
         self.digests: deque[tuple[int, int]] = deque([(tree.zxid, tree.digest)], maxlen=_DIGESTS_KEPT)
         self.proposed_zxid = tree.zxid
-        self._make_password = make_password
-        self._next_session_id = first_session_id(settings.server_id, time_ms)
+        self.make_password = make_password
+        self.next_session_id = first_session_id(settings.server_id, time_ms)
         self._next_sweep_ms = now_ms + settings.container_check_interval_ms
         self._outstanding = Outstanding(tree)
-        self._prepare = Preparation(
+        self.prepare = Preparation(
             tree,
             self._outstanding,
             acl_schemes=settings.acl_schemes,
@@ -225,7 +227,7 @@ class Replica:
 
     def make_nonce(self) -> str:
         """Something that nobody can guess, in letters and digits."""
-        return self._make_password().hex()
+        return self.make_password().hex()
 
     def leave(self, conversation: Conversation) -> None:
         """A conversation has ended; its session lives on until it expires."""
@@ -241,41 +243,8 @@ class Replica:
         return self.tracker.touch(session_id, self.now_ms)
 
     def connect(self, conversation: Conversation, request: ConnectRequest) -> None:
-        """A ConnectRequest (protocol: what the server does with a ConnectRequest, in order)."""
-        if request.last_zxid_seen > self.tree.zxid:
-            conversation.end(
-                f"the client has seen zxid {request.last_zxid_seen:#x}, this server only {self.tree.zxid:#x}:"
-                " it must look for another server"
-            )
-            return
-        timeout_ms = negotiate(
-            request.timeout_ms, self.settings.session_timeout_ms_min, self.settings.session_timeout_ms_max
-        )
-        if request.session_id == 0:
-            self._create_session(conversation, timeout_ms)
-            return
-        previous = self.attached.get(request.session_id)
-        if previous is not None:
-            previous.end(None)
-        session = self.tree.sessions.get(request.session_id)
-        if (
-            session is None
-            or session.password != request.password
-            or not self.tracker.touch(request.session_id, self.now_ms, timeout_ms)
-        ):
-            conversation.refuse()
-        else:
-            self.admit(conversation, request.session_id, timeout_ms, session.password)
-            self.resume_joined()
-
-    def _create_session(self, conversation: Conversation, timeout_ms: int) -> None:
-        session_id = self._next_session_id
-        while session_id in self.tree.sessions or session_id == 0:
-            session_id += 1
-        self._next_session_id = session_id + 1
-        conversation.state = State.JOINING
-        txn = CreateSessionTxn(CREATE_SESSION, session_id, 0, self.time_ms, timeout_ms, self._make_password())
-        self._propose(Proposal(txn, conversation, 0, Opcode.CREATE_SESSION, self.now_ms))
+        """A client asks for a session, or for its own back."""
+        sessions.connect(self, conversation, request)
 
     def admit(self, conversation: Conversation, session_id: int, timeout_ms: int, password: bytes) -> None:
         """A session has been created for this conversation."""
@@ -308,7 +277,7 @@ class Replica:
                 operations = tuple(operation.opcode for operation in request.ops)
                 if self.refuses_growth and not _GROWING.isdisjoint(operations):
                     raise SystemFailureError
-                txn = self._prepare.multi(asking, request)
+                txn = self.prepare.multi(asking, request)
             else:
                 txn = self._prepare_one(asking, opcode, body)
         except MultiFailedError as failed:
@@ -321,7 +290,7 @@ class Replica:
             txn = _error_txn(asking, MarshallingError.code)
             failure = (MarshallingError.code, b"")
         proposal = Proposal(txn, conversation, xid, opcode, self.now_ms, operations, failure, size)
-        self._propose(proposal)
+        self.propose(proposal)
         return proposal
 
     def propose_set(self, conversation: Conversation, xid: int, data: bytes, start: int, stop: int) -> Proposal:
@@ -367,7 +336,7 @@ class Replica:
         return self.propose_request(conversation, xid, Opcode.SET_DATA, Reader(data, start, stop))
 
     def _prepare_one(self, asking: Asking, opcode: int, body: Reader) -> Txn:
-        prepare = self._prepare
+        prepare = self.prepare
         if self.refuses_growth and opcode in _GROWING:
             raise SystemFailureError
         if opcode in _CREATES:
@@ -387,7 +356,8 @@ class Replica:
         self.tracker.remove(asking.session_id)
         return prepare.close_session(asking)
 
-    def _propose(self, proposal: Proposal) -> None:
+    def propose(self, proposal: Proposal) -> None:
+        """Number and queue a proposal that has been prepared for the next zxid."""
         self.proposed_zxid += 1
         self._open.append(proposal)
         self._outstanding_bytes += proposal.size
@@ -401,42 +371,10 @@ class Replica:
 
     def tick(self) -> None:
         """Time has passed: end sessions that were silent for too long, reap containers and TTL znodes."""
-        for session_id in self.tracker.expired(self.now_ms, _EXPIRIES_PER_TICK):
-            self.figures.sessions_expired += 1
-            self.close_session(session_id)
+        sessions.expire(self)
         if self.now_ms >= self._next_sweep_ms:
             self._next_sweep_ms = self.now_ms + self.settings.container_check_interval_ms
-            self._sweep()
-
-    def close_session(self, session_id: int) -> None:
-        """End a session as if it had expired."""
-        self.tracker.remove(session_id)
-        asking = Asking(session_id, 0, self.time_ms, self.proposed_zxid + 1, ())
-        txn = self._prepare.close_session(asking)
-        self._propose(Proposal(txn, None, 0, Opcode.CLOSE_SESSION, self.now_ms))
-
-    def _sweep(self) -> None:
-        """Reap containers and TTL znodes whose time is over (protocol: ephemerals, containers, TTL)."""
-        due = []
-        for path, owner in self.tree.reapable.items():
-            if path not in self.tree.children and self._is_over(path, owner):
-                due.append(path)
-                if len(due) == _REAPS_PER_SWEEP:
-                    break
-        for path in due:
-            asking = Asking(0, 0, self.time_ms, self.proposed_zxid + 1, ())
-            txn = self._prepare.reap(asking, path)
-            if txn is not None:
-                self._propose(Proposal(txn, None, 0, Opcode.DELETE_CONTAINER, self.now_ms))
-
-    def _is_over(self, path: bytes, owner: int) -> bool:
-        stat = self.tree.stat(path)
-        age_ms = self.time_ms - stat.mtime_ms
-        if owner == CONTAINER_OWNER:
-            return stat.cversion > 0 or age_ms > self.settings.container_never_used_ms
-        ttl_ms = ttl_ms_of(owner)
-        assert ttl_ms is not None, f"{path!r} is neither a container nor a TTL znode"
-        return age_ms > ttl_ms
+            reaping.sweep(self)
 
     # --- proposals to segments --------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The server's side of SASL DIGEST-MD5 (RFC 2831), by which clients of ZooKeeper prove a user by password.
 
-One exchange has two steps: an empty token asks for the challenge, then the client's response proves that it knows the
+One exchange has two steps: the first token asks for the challenge, then the client's response proves that it knows the
 password, and what it is answered proves that we do. No library in good repair has the server's side.
 
 Not served: protection of what follows (qop auth-int and auth-conf, which no client of ZooKeeper asks for) and
@@ -62,11 +62,9 @@ class Exchange:
 
     def step(self, token: bytes) -> bytes:
         """What to answer to the client's token. Raises AuthFailedError, after which the exchange is of no more use."""
-        if not self._asked:
-            if token:
-                raise AuthFailedError
+        if not self._asked:  # What the first token says plays no part, as in Apache's server.
             self._asked = True
-            return f'realm="{REALM}",nonce="{self._nonce}",qop="auth",charset=utf-8,algorithm=md5-sess'.encode()
+            return f'realm="{REALM}",nonce="{self._nonce}",charset=utf-8,algorithm=md5-sess'.encode()
         if self.user is not None or len(token) >= _RESPONSE_BYTES_MAX:
             raise AuthFailedError
         return b"rspauth=" + self._verify(_directives(token))

@@ -78,6 +78,12 @@ class Config:
     snapshots_kept: int = settings.DEFAULT_SNAPSHOTS_KEPT
     history_bytes_max: int = limits.HISTORY_BYTES_MAX
     memory_bytes_max: int | None = None
+    throttle_tokens: int = 0
+    throttle_fill_ms: int = 1
+    throttle_fill_count: int = 1
+    container_check_ms: int = limits.CONTAINER_CHECK_MS
+    container_reaps: int = limits.CONTAINER_REAPS_PER_MINUTE
+    container_unused_ms: int = limits.CONTAINER_UNUSED_MS
     extended_types: bool = True
     enforce_quota: bool = False
     skip_acl: bool = False

@@ -30,6 +30,7 @@ from zkstore.model import zxid
 from zkstore.net.client_port import ClientPort, PortSettings
 from zkstore.replica.conversation import Word
 from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.throttle import TokenBucket
 from zkstore.server import descriptors, entrance, memory
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
@@ -270,6 +271,10 @@ def _replica_settings(config: Config, admission: Entrance) -> ReplicaSettings:
         sasl=admission.sasl,
         skip_acl=config.skip_acl,
         extended_types=config.extended_types,
+        container_check_interval_ms=config.container_check_ms,
+        container_never_used_ms=config.container_unused_ms,
+        container_reaps_per_minute=config.container_reaps,
+        throttle=TokenBucket(config.throttle_tokens, config.throttle_fill_ms, config.throttle_fill_count),
         enforce_quota=config.enforce_quota,
     )
 

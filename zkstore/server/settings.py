@@ -229,6 +229,18 @@ SETTINGS: Final = (
     Setting("snapshots_kept", "autopurge.snapRetainCount", whole_number(1), "snapshots kept at least"),
     Setting("history_bytes_max", "zkstore.historyBytesMax", byte_count, "disk budget of old log and snapshots"),
     Setting("memory_bytes_max", "zkstore.memoryBytesMax", byte_count, "memory at which growing writes are refused"),
+    Setting(
+        "throttle_tokens", "connection_throttle_tokens", whole_number(0), "sessions asked for at once; 0: no limit"
+    ),
+    Setting("throttle_fill_ms", "connection_throttle_fill_time", whole_number(1), "ms from one refill to the next"),
+    Setting("throttle_fill_count", "connection_throttle_fill_count", whole_number(1), "tokens of one refill"),
+    Setting("container_check_ms", "znode.container.checkIntervalMs", whole_number(1), "ms from one sweep to the next"),
+    Setting(
+        "container_reaps", "znode.container.maxPerMinute", whole_number(1), "containers and TTL znodes reaped a minute"
+    ),
+    Setting(
+        "container_unused_ms", "znode.container.maxNeverUsedIntervalMs", whole_number(0), "0: never-used ones stay"
+    ),
     Setting("extended_types", "extendedTypesEnabled", boolean, "serve TTL znodes"),
     Setting("enforce_quota", "enforceQuota", boolean, "refuse writes beyond a hard quota"),
     Setting("skip_acl", "skipACL", yes_or_no, "do not check ACLs"),
