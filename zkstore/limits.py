@@ -63,6 +63,9 @@ HISTORY_BYTES_MAX: Final = 1 << 30
 CHECKPOINT_TXNS: Final = 100_000
 """Default `snapCount`: txns after which a checkpoint is due; replaying as many takes about a second."""
 
+LISTINGS_BYTES_MAX: Final = 16 << 20
+"""Answers to getChildren kept encoded. Sixteen of the largest that clients take; a hundred parents of 10,000 fit."""
+
 # --- the client library ---------------------------------------------------------------------------
 
 ANSWER_BYTES_MAX: Final = 64 << 20

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -68,13 +69,25 @@ def secure(start_secure: Callable[..., SecureServer]) -> SecureServer:
 
 
 def kazoo(server: SecureServer, authority: Authority, certificate: Path | None) -> KazooClient:
-    return KazooClient(server.hosts, use_ssl=True, ca=str(authority.ca_file), certfile=certificate and str(certificate))
+    file = certificate and str(certificate)
+    return KazooClient(server.hosts, use_ssl=True, ca=str(authority.ca_file), certfile=file, keyfile=file)
+
+
+@contextlib.contextmanager
+def started(*clients: KazooClient) -> Iterator[None]:
+    try:
+        for client in clients:
+            client.start(SLOW_S)
+        yield
+    finally:
+        for client in clients:
+            client.stop()
+            client.close()
 
 
 def test_kazoo_comes_in_by_a_certificate_and_is_who_it_says(secure: SecureServer, authority: Authority) -> None:
     client = kazoo(secure, authority, authority.client("alice"))
-    client.start(SLOW_S)
-    try:
+    with started(client):
         client.create("/mine", bytes(800_000), acl=[ACL(31, Id("auth", ""))])
         data, stat = client.get("/mine")
         assert (data, stat.dataLength) == (bytes(800_000), 800_000)
@@ -85,15 +98,13 @@ def test_kazoo_comes_in_by_a_certificate_and_is_who_it_says(secure: SecureServer
         client.get("/mine", watch=seen.append)
         client.set("/mine", b"")
         wait_until(lambda: seen)
-    finally:
-        client.stop()
-        client.close()
 
 
 def test_kazoo_without_a_certificate_does_not_come_in(secure: SecureServer, authority: Authority) -> None:
     client = kazoo(secure, authority, None)
     with pytest.raises(KazooTimeoutError):
         client.start(2)
+    client.stop()
     client.close()
     assert secure.process.logged("the client shows no certificate")
 
@@ -102,17 +113,11 @@ def test_plain_clients_see_the_same_tree_and_not_what_is_kept_from_them(
     secure: SecureServer, authority: Authority
 ) -> None:
     client, plain = kazoo(secure, authority, authority.client("alice")), KazooClient(secure.process.hosts)
-    for each in (client, plain):
-        each.start(SLOW_S)
-    try:
+    with started(client, plain):
         client.create("/mine", b"x", acl=[ACL(31, Id("auth", ""))])
-        assert plain.exists("/mine")
+        assert "mine" in plain.get_children("/")
         with pytest.raises(NoAuthError):
             plain.get("/mine")
-    finally:
-        for each in (client, plain):
-            each.stop()
-            each.close()
 
 
 def test_zkcli_comes_in(secure: SecureServer, authority: Authority) -> None:
@@ -164,19 +169,17 @@ def test_our_shell_comes_in_by_flags_or_by_a_file_of_properties(
 
 def test_a_new_certificate_is_shown_after_a_signal(secure: SecureServer, authority: Authority) -> None:
     alice = kazoo(secure, authority, authority.client("alice"))
-    alice.start(SLOW_S)
-    before = secure.certificate()
-    authority.server("next").replace(authority.server_file)
-    secure.process.send(signal.SIGHUP)
-    wait_until(lambda: secure.certificate() != before)
-    after = secure.certificate()
-    authority.server_file.write_text("not a certificate")
-    secure.process.send(signal.SIGHUP)
-    wait_until(lambda: secure.process.logged("the TLS files do not fit"))
-    assert secure.certificate() == after
-    assert alice.get("/")[0] == b""
-    alice.stop()
-    alice.close()
+    with started(alice):
+        before = secure.certificate()
+        authority.server("next").replace(authority.server_file)
+        secure.process.send(signal.SIGHUP)
+        wait_until(lambda: secure.certificate() != before)
+        after = secure.certificate()
+        authority.server_file.write_text("not a certificate")
+        secure.process.send(signal.SIGHUP)
+        wait_until(lambda: secure.process.logged("the TLS files do not fit"))
+        assert secure.certificate() == after
+        assert alice.get("/")[0] == b""
 
 
 def test_one_port_may_serve_both(start_server: StartServer, authority: Authority) -> None:

@@ -257,15 +257,7 @@ def _demand_read(replica: Replica, conversation: Conversation, path: bytes) -> N
 
 def _children(replica: Replica, parent: bytes) -> bytes:
     """The vector of a znode's children's names."""
-    children = replica.tree.children.get(parent, {})
-    name_at = len(parent) + 1 if parent != paths.ROOT else 1
-    pack = _LENGTH.pack
-    parts = [pack(len(children))]
-    for path in children:
-        name = path[name_at:]
-        parts.append(pack(len(name)))
-        parts.append(name)
-    return _within_frame(replica, parent, b"".join(parts))
+    return _within_frame(replica, parent, replica.listings.of(parent))
 
 
 def _within_frame(replica: Replica, path: bytes, answer: bytes) -> bytes:

@@ -50,6 +50,7 @@ from zkstore.replica import reaping, sessions
 from zkstore.replica.commit import Commits
 from zkstore.replica.conversation import Barrier, Conversation, Word
 from zkstore.replica.figures import Figures
+from zkstore.replica.listings import Listings
 from zkstore.replica.outstanding import Outstanding, make_prospect
 from zkstore.replica.prepare import Asking, MultiFailedError, Preparation
 from zkstore.replica.proposal import Proposal
@@ -121,6 +122,7 @@ class Replica:
         tree: what is committed; reads see this and nothing else.
         prepare: makes txns of requests.
         next_session_id, make_password: for the next session.
+        listings: children's names as they are answered.
         watches: who wants to be told of what.
         tracker: live sessions and when they expire.
         attached: session id to the conversation that has it here.
@@ -149,6 +151,7 @@ class Replica:
         self.time_ms = time_ms
         self.frame_bytes_max = settings.frame_bytes_max
         self.super_digest = settings.super_digest
+        self.listings = Listings(tree)
         self.watches: Watches[Conversation] = Watches()
         self.tracker = SessionTracker(settings.tick_ms)
         self.attached: dict[int, Conversation] = {}
