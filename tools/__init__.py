@@ -3,10 +3,14 @@
 Each runs from a checkout (`python tools/benchmark.py --help`); nothing in `zkstore` imports from here.
 
 The benchmark, in order to read: `load_requests.py` and `load.py` (the load generator, a process of its own),
-`contestants.py` (starts and stops the measured servers), `report.py` (table and picture), `benchmark.py`.
+`fanout.py` (watches, likewise), `contestants.py` (starts and stops the measured servers), `report.py` (table and
+picture), `benchmark.py`.
 
 The differential tester, in order to read: `differential_script.py` (steps), `differential_seen.py` (what comes back),
 `differential_play.py` (steps on one server), `differential_rules.py` (the deliberate differences),
 `differential_values.py`, `differential_bodies.py` and `differential_generate.py` (a script from a seed),
 `differential_run.py` (two servers, and shrinking), `differential.py`.
+
+The fuzzer, in order to read: `fuzz_world.py` (a replica without sockets, disk or clock), `fuzz_targets.py` (what bytes
+are put to it), `fuzz_wire.py`.
 """

@@ -24,10 +24,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import contestants, load, report
+from tools import contestants, fanout, load, report
 from tools.contestants import Contestant, ContestantError, Server
 from tools.load_requests import Nodes
 from tools.report import Goal, LoadRow, Sense, ValueRow
@@ -37,7 +38,10 @@ LOAD_NODES = Nodes(1000)
 PARENTS = 1000
 SNAP_COUNT_OFTEN = 20_000
 SNAP_COUNT_NEVER = 10_000_000
-MEASURES = ("get", "set", "mix", "create", "start", "big", "stall")
+WATCHED_NODES = 100_000
+WATCHERS = 100
+FANOUTS = (1000, 5000)
+MEASURES = ("get", "set", "mix", "create", "fanout", "watches", "start", "big", "stall")
 
 LOADS = (
     # mode, connections, requests in flight on each, and the ratio to reach
@@ -58,6 +62,8 @@ LOADS = (
 EMPTY_START = Goal(Sense.VALUE_AT_MOST, 0.6)
 MEMORY = Goal(Sense.RATIO_AT_MOST, 0.5)
 BIG_START = Goal(Sense.RATIO_AT_MOST, 0.4)
+FANOUT = Goal(Sense.RATIO_AT_MOST, 0.7)
+WATCH_BYTES = Goal(Sense.VALUE_AT_MOST, 250)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +97,19 @@ def run_load(
     server: Server, mode: str, conns: int, depth: int, seconds: float, nodes: Nodes = LOAD_NODES
 ) -> load.LoadResult:
     """One load in a process of its own."""
+    settings = ["--size", str(SIZE), "--nodes", str(nodes.count), "--parents", str(nodes.parents)]
+    return load.LoadResult(**run_program(server, load.__file__, mode, str(conns), str(depth), str(seconds), *settings))
+
+
+def run_program(server: Server, program: str, *arguments: str) -> dict[str, Any]:
+    """What a generator prints as JSON about one server; ContestantError if it failed."""
     host, port = server.address
-    command = [sys.executable, load.__file__, f"{host}:{port}", mode, str(conns), str(depth), str(seconds), "--json"]
-    command += ["--size", str(SIZE), "--nodes", str(nodes.count), "--parents", str(nodes.parents)]
+    command = [sys.executable, program, f"{host}:{port}", *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ContestantError(f"{server.contestant.name}: {mode} {conns}x{depth} failed: {done.stderr.strip()}")
-    return load.LoadResult(**json.loads(done.stdout))
+        raise ContestantError(f"{server.contestant.name}: {' '.join(arguments)} failed: {done.stderr.strip()}")
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 # --- the measures ---------------------------------------------------------------------------------
@@ -123,6 +135,47 @@ def measure_loads(plan: Plan, work: Path) -> list[LoadRow]:
                     results.append(run_load(server, mode, conns, depth, plan.seconds))
             rows.append(row)
     return rows
+
+
+def measure_fanout(plan: Plan, work: Path) -> list[ValueRow]:
+    """From one set until the last of all who watch the znode has been told."""
+    if "fanout" not in plan.only:
+        return []
+    rows = []
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(c, work / f"fanout-{c.name}")) for c in plan.contenders()]
+        for server in servers:
+            server.wait_until_answers()
+        for conns in FANOUTS:
+            row = ValueRow(f"last of {conns:,} watchers is told", "ms", FANOUT)
+            progress(row.name)
+            for _ in range(plan.rounds):
+                for index, server in enumerate(servers):
+                    values_of(row, index).append(run_program(server, fanout.__file__, str(conns))["last_ms"])
+            rows.append(row)
+    return rows
+
+
+def measure_watches(plan: Plan, work: Path) -> list[ValueRow]:
+    """What one watch on each znode takes of our memory; how much a JVM holds says nothing about so little."""
+    if "watches" not in plan.only:
+        return []
+    nodes = Nodes(WATCHED_NODES, PARENTS)
+    row = ValueRow(f"memory of each of {nodes.count:,} watches", "bytes", WATCH_BYTES)
+    progress(row.name)
+    with Server(plan.ours, work / "watches") as server:
+        server.wait_until_answers()
+        load.fill(server.address, nodes, SIZE)
+    for _ in range(plan.rounds):
+        with Server(plan.ours, work / "watches") as server:
+            server.wait_until_answers(nodes.path(nodes.count - 1))
+            with load.sessions(server.address, WATCHERS) as socks:
+                fanout.read_all(socks, nodes, SIZE, watch=False)  # so that buffers have the size that reading takes
+                before = server.memory()
+                fanout.read_all(socks, nodes, SIZE, watch=True)
+                grown_mib = server.memory().resident_mib - before.resident_mib
+            row.ours.append(grown_mib * (1 << 20) / nodes.count)
+    return [row]
 
 
 def measure_empty_start(plan: Plan, work: Path) -> list[ValueRow]:
@@ -293,7 +346,8 @@ def main() -> int:
     try:
         with scratch(options.work_dir) as work:
             loads = measure_loads(plan, work)
-            values = [*measure_empty_start(plan, work), *measure_big_tree(plan, work)]
+            others = (measure_fanout, measure_watches, measure_empty_start, measure_big_tree)
+            values = [row for measure in others for row in measure(plan, work)]
     except (ContestantError, load.LoadError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1

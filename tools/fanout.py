@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.load import (
     EVENTS_PER_TURN,
+    NODE_EXISTS,
     PATIENCE_S,
     Caller,
     LoadError,
@@ -37,9 +38,10 @@ from tools.load import (
 from tools.load_requests import (
     GET_DATA,
     REPLY_HEADER_BYTES,
-    STAT_BYTES,
+    Nodes,
     create_request,
     read_request,
+    reply_bytes,
     set_request,
 )
 
@@ -48,13 +50,11 @@ WARM_UP_ROUNDS = 3
 """Rounds that do not count: a JVM has compiled little before them."""
 
 ROUNDS = 8
-REGISTER_CHUNK = 100
-"""Connections that register at once."""
+CHUNK = 100
+"""Requests in flight while nothing is measured."""
 
 _DATA = b"x" * 100
 _EVENT_BYTES = REPLY_HEADER_BYTES + 4 + 4 + 4 + len(PATH)
-_WATCH_REPLY_BYTES = REPLY_HEADER_BYTES + 4 + len(_DATA) + STAT_BYTES
-_NODE_EXISTS = -110
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +71,30 @@ class FanoutResult:
         return f"conns={self.conns} first_ms={self.first_ms:.2f} last_ms={self.last_ms:.2f} rounds={self.rounds}"
 
 
-def watch(socks: Sequence[socket.socket], path: bytes, reply_bytes: int) -> None:
-    """Every connection leaves a watch at a znode and reads the data; LoadError if the server hangs up."""
-    frame = read_request(1, GET_DATA, path)[:-1] + b"\1"
-    for first in range(0, len(socks), REGISTER_CHUNK):
-        chunk = socks[first : first + REGISTER_CHUNK]
+def watch(socks: Sequence[socket.socket]) -> None:
+    """Every connection leaves a watch at the one znode."""
+    frame = read_request(1, GET_DATA, PATH, watch=True)
+    for first in range(0, len(socks), CHUNK):
+        chunk = socks[first : first + CHUNK]
         for sock in chunk:
             sock.sendall(frame)
         for sock in chunk:
-            receive_exactly(sock, reply_bytes)
+            receive_exactly(sock, reply_bytes("get", len(_DATA)))
+
+
+def read_all(socks: Sequence[socket.socket], nodes: Nodes, size: int, *, watch: bool) -> None:
+    """All znodes are read once, each connection reads its share; `watch` leaves a watch at each."""
+    for number, sock in enumerate(socks):
+        mine = range(number, nodes.count, len(socks))
+        for first in range(0, len(mine), CHUNK):
+            chunk = mine[first : first + CHUNK]
+            sock.sendall(b"".join(read_request(1, GET_DATA, nodes.path(node), watch=watch) for node in chunk))
+            receive_exactly(sock, len(chunk) * reply_bytes("get", size))
 
 
 def one_round(writer: Caller, socks: Sequence[socket.socket], epoll: select.epoll) -> tuple[float, float]:
-    """One set: seconds until the first connection has its whole event, and until the last has."""
+    """All watch, then one set: seconds until the first connection has its whole event, and until the last has."""
+    watch(socks)
     by_descriptor = {sock.fileno(): sock for sock in socks}
     left = dict.fromkeys(by_descriptor, _EVENT_BYTES)
     first_s = 0.0
@@ -113,15 +124,15 @@ def run(address: tuple[str, int], conns: int, rounds: int) -> FanoutResult:
     allow_descriptors(conns)
     with caller(address) as writer, sessions(address, conns) as socks, select.epoll() as epoll:
         error, _ = writer.call(create_request(1, PATH, _DATA))
-        if error not in (0, _NODE_EXISTS):
+        if error not in (0, NODE_EXISTS):
             raise LoadError(f"the create failed with error {error}")
         for sock in socks:
             epoll.register(sock.fileno(), select.EPOLLIN)
-        times = []
-        gc.disable()
-        for _ in range(WARM_UP_ROUNDS + rounds):
-            watch(socks, PATH, _WATCH_REPLY_BYTES)
-            times.append(one_round(writer, socks, epoll))
+        gc.disable()  # a collection would count as the server's time
+        try:
+            times = [one_round(writer, socks, epoll) for _ in range(WARM_UP_ROUNDS + rounds)]
+        finally:
+            gc.enable()
         firsts, lasts = zip(*times[WARM_UP_ROUNDS:], strict=True)
     return FanoutResult(conns, median(firsts) * 1000, median(lasts) * 1000, rounds)
 

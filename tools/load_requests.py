@@ -46,9 +46,9 @@ def text(value: bytes) -> bytes:
     return _INT.pack(len(value)) + value
 
 
-def read_request(xid: int, opcode: int, path: bytes) -> bytes:
-    """A framed getData, exists or getChildren2 without a watch."""
-    return request(xid, opcode, text(path) + b"\0")
+def read_request(xid: int, opcode: int, path: bytes, *, watch: bool = False) -> bytes:
+    """A framed getData, exists or getChildren2."""
+    return request(xid, opcode, text(path) + (b"\1" if watch else b"\0"))
 
 
 def set_request(xid: int, path: bytes, data: bytes) -> bytes:

@@ -63,8 +63,11 @@ HISTORY_BYTES_MAX: Final = 1 << 30
 CHECKPOINT_TXNS: Final = 100_000
 """Default `snapCount`: txns after which a checkpoint is due; replaying as many takes about a second."""
 
+# --- what is kept to answer sooner ----------------------------------------------------------------
+
 LISTINGS_BYTES_MAX: Final = 16 << 20
-"""Answers to getChildren kept encoded. Sixteen of the largest that clients take; a hundred parents of 10,000 fit."""
+"""Encoded answers to getChildren of large parents: sixteen of the longest that clients take, or a hundred parents with
+10,000 children each. What holds the smallest of them together takes as much again."""
 
 # --- the client library ---------------------------------------------------------------------------
 

@@ -42,6 +42,19 @@ def test_a_read_sets_no_watch() -> None:
     assert read_request(1, EXISTS, b"/a") == bytes.fromhex("0000000f 00000001 00000003 00000002 2f61 00")
 
 
+def test_a_read_can_set_one() -> None:
+    assert read_request(1, EXISTS, b"/a", watch=True) == read_request(1, EXISTS, b"/a")[:-1] + b"\1"
+
+
+def test_a_listing_may_have_any_number_of_children() -> None:
+    nodes = Nodes(50, listed=1000)
+    assert nodes.listed_path(999) == nodes.listing + b"/c000999"
+    assert nodes.listing != Nodes(50).listing
+    ring = build_ring("children", nodes, 10, depth=1, rng=random.Random(1), length=4)
+    assert ring.headers[0] == (16 + 4 + 1000 * (4 + 7) + STAT_BYTES, 0)
+    assert nodes.listing in bytes(ring.requests)
+
+
 def test_a_set_takes_any_version() -> None:
     assert set_request(7, b"/a", b"yz") == bytes.fromhex(
         "00000018 00000007 00000005 00000002 2f61 00000002 797a ffffffff"

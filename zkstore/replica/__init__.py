@@ -4,6 +4,6 @@ Facts: bytes of a client, the time, "this segment is on disk". Decisions: the ne
 clients, connections to end. Nothing here knows a socket, a clock, a disk or chance; the server hands them in.
 
 Read in this order: `outstanding` (the tree as it will be), `prepare` (request to txn, may fail), `replica` (proposals
-and segments), `commit` (txn to tree, watch events, answers); `sessions`, `reaping`, `throttle`; `reads`,
-`identification` with `sasl` (who a client is), and `conversation` (one client's bytes in and out).
+and segments), `commit` (txn to tree, watch events, answers); `sessions`, `reaping`, `throttle`; `reads` with
+`listings`, `identification` with `sasl` (who a client is), and `conversation` (one client's bytes in and out).
 """

@@ -54,6 +54,8 @@ class Listings:
                 return kept[1]
             self._give_up(parent)
         listing = _encode(parent, children)
+        if len(listing) > self._bytes_max:
+            return listing
         self._kept[parent] = (state, listing)
         self.kept_bytes += len(listing)
         while self.kept_bytes > self._bytes_max:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from zkstore.cli.shell import access, quotas, text, watches, znodes
+from zkstore.cli.shell import access, explaining, quotas, text, watches, znodes
 from zkstore.cli.shell.shell import HISTORY_LINES, Shell
 from zkstore.cli.shell.syntax import Command, CommandLine, Result, UsageError, split
 from zkstore.errors import ClientError, ZkStoreError
@@ -88,6 +88,7 @@ COMMANDS: Final[dict[str, Command]] = {
     for command in (
         *znodes.COMMANDS,
         *access.COMMANDS,
+        *explaining.COMMANDS,
         *watches.COMMANDS,
         *quotas.COMMANDS,
         Command("config", "[-c] [-w] [-s]", _config, flags=("-c", "-w", "-s")),
