@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -49,6 +52,24 @@ class Authority:
         path.write_bytes(
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealing) + issued.cert_chain_pems[0].bytes()
         )
+        return path
+
+    def revoke(self, client: Path) -> Path:
+        """A list that says that this client's certificate is not good any more."""
+        certificate = x509.load_pem_x509_certificate(parts(client.read_bytes())[1])
+        key = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        entry = x509.RevokedCertificateBuilder(certificate.serial_number, certificate.not_valid_before_utc).build()
+        crl = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(certificate.issuer)
+            .last_update(certificate.not_valid_before_utc)
+            .next_update(certificate.not_valid_after_utc)
+            .add_revoked_certificate(entry)
+            .sign(key, hashes.SHA256())
+        )
+        path = self.directory / "revoked.pem"
+        path.write_bytes(crl.public_bytes(Encoding.PEM))
         return path
 
     def client_context(self, certificate_file: Path | None = None) -> ssl.SSLContext:

@@ -60,6 +60,9 @@ OUTSTANDING_BYTES_MAX: Final = 64 << 20
 HISTORY_BYTES_MAX: Final = 1 << 30
 """Default disk budget for log and snapshots behind the newest checkpoint; the last verified way back always stays."""
 
+SNAPSHOT_EVERY_S: Final = 60.0
+"""The least time between two snapshots, unless the log grows fast. A snapshot costs a copy of the whole tree."""
+
 CHECKPOINT_TXNS: Final = 100_000
 """Default `snapCount`: txns after which a checkpoint is due; replaying as many takes about a second."""
 

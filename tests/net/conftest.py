@@ -12,7 +12,8 @@ import pytest
 from tests.interop.raw import Reply, create, greeting
 from zkstore.model.tree import Tree
 from zkstore.net.certificates import Certificates
-from zkstore.net.client_port import ClientPort, PortSettings
+from zkstore.net.client_port import ClientPort
+from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import Encryption, Listener, listen
 from zkstore.replica.replica import Replica, ReplicaSettings
 
@@ -57,13 +58,17 @@ class World:
             settings,
             clock=self._read_clock,
             after_input=self._hand_over,
-            before_wait=self._hand_over,
+            before_wait=self._hand_over_and_wait,
             certificates=certificates,
         )
         self.callers: list[Caller] = []
 
     def _read_clock(self) -> None:
         self.replica.now_ms = self.replica.time_ms = self.now_ms
+
+    def _hand_over_and_wait(self) -> float:
+        self._hand_over()
+        return 0.001
 
     def _hand_over(self) -> None:
         segment = None if self._held else self.replica.next_segment()
@@ -83,7 +88,7 @@ class World:
 
     def turn(self) -> None:
         """Turns, until there is nothing to do."""
-        while self.port.turn(0):
+        while self.port.turn(may_wait=False):
             pass
 
     def pass_time(self, ms: int) -> None:

@@ -21,10 +21,10 @@ from zkstore.wire.opcodes import XID_NOTIFICATION, XID_PING, Opcode
 def test_a_request_is_answered_in_the_turn_in_which_it_comes(world: World) -> None:
     caller = world.join()
     caller.socket.sendall(get_data(7, b"/"))
-    assert world.port.turn(0)
+    assert world.port.turn(may_wait=False)
     [reply] = caller.replies()
     assert (reply.xid, reply.code) == (7, 0)
-    assert not world.port.turn(0)
+    assert not world.port.turn(may_wait=False)
 
 
 def test_a_request_in_pieces_is_answered_when_it_is_whole(world: World) -> None:
@@ -96,7 +96,7 @@ def test_a_client_that_does_not_read_is_not_read_either(world: World) -> None:
     assert waiting < 3 << 20
     other.say(request(XID_PING, Opcode.PING))
     assert [reply.xid for reply in other.replies()] == [XID_PING]
-    assert not world.port.turn(0), "the port is busy with a client that it can do nothing for"
+    assert not world.port.turn(may_wait=False), "the port is busy with a client that it can do nothing for"
 
 
 def test_a_client_that_does_not_read_its_watch_events_is_cut_off(
@@ -215,7 +215,7 @@ def test_without_descriptors_accepting_pauses_and_those_inside_are_served(
     inside.say(request(XID_PING, Opcode.PING))
     assert len(inside.replies()) == 1
     assert waiting.frames() == []
-    assert not world.port.turn(0), "the port spins over a client that it cannot accept"
+    assert not world.port.turn(may_wait=False), "the port spins over a client that it cannot accept"
     listener.is_exhausted = False
     world.pass_time(1_000)
     world.turn()

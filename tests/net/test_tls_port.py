@@ -13,7 +13,7 @@ from tests.authority import ORGANIZATION, Authority
 from tests.interop.raw import create, get_data, greeting, request, set_data
 from tests.net.conftest import Caller, World
 from zkstore.net.certificates import Certificates, ClientAuth, TlsSettings
-from zkstore.net.client_port import PortSettings
+from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import Encryption
 from zkstore.wire.opcodes import XID_NOTIFICATION, Opcode
 
@@ -130,7 +130,7 @@ def test_a_request_is_answered_in_the_turn_in_which_it_comes(secure_world: World
     caller = SecureCaller(secure_world, alice).join()
     caller.say(create(1, b"/n", b"data") + get_data(2, b"/n"))
     assert [(reply.xid, reply.code) for reply in caller.replies()] == [(1, 0), (2, 0)]
-    assert not secure_world.port.turn(0)
+    assert not secure_world.port.turn(may_wait=False)
 
 
 def test_bytes_that_come_one_by_one_make_the_same_conversation(secure_world: World, alice: ssl.SSLContext) -> None:
@@ -166,7 +166,7 @@ def test_what_others_cause_is_sent_in_the_same_turn(make_secure_world: MakeSecur
     watcher.say(get_data(1, b"/n", watch=True))
     assert len(watcher.replies()) == 1
     writer.socket.sendall(set_data(2, b"/n", b"new"))
-    world.port.turn(0)
+    world.port.turn(may_wait=False)
     assert [reply.xid for reply in watcher.replies()] == [XID_NOTIFICATION]
 
 
@@ -208,6 +208,20 @@ def test_a_certificate_of_somebody_elses_authority_is_turned_away(
     with pytest.raises(ssl.SSLError, match="unknown ca"):
         caller.read()
     assert "the client's certificate is not accepted" in caplog.text
+
+
+def test_a_certificate_that_was_revoked_is_turned_away(
+    make_secure_world: MakeSecureWorld, authority: Authority, alice: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bob = authority.client("bob")
+    settings = TlsSettings(authority.server_file, ca_file=authority.ca_file, crl_file=authority.revoke(bob))
+    world = make_secure_world(certificates=Certificates(settings))
+    SecureCaller(world, alice).join()
+    caller = SecureCaller(world, authority.client_context(bob)).shake_hands()
+    with pytest.raises(ssl.SSLError, match="revoked"):
+        caller.read()
+    assert "the client's certificate is not accepted: certificate revoked" in caplog.text
 
 
 def test_who_does_not_speak_tls_is_hung_up_on(secure_world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -119,14 +119,34 @@ async def test_a_checkpoint_is_the_tree_at_its_beginning_however_long_it_takes(
     assert same(loaded[0], history.tree)
 
 
-async def test_a_snapshot_is_copied_and_history_purged_behind_each_checkpoint(
-    store: Store, history: History, fill: Fill
+def newest_snapshot(store: Store) -> int:
+    snapshot = store.snapshots.newest()
+    return 0 if snapshot is None else snapshot.zxid
+
+
+async def test_a_snapshot_is_copied_behind_the_first_checkpoint_and_then_now_and_again(
+    mock_clock: trio.testing.MockClock, store: Store, history: History, fill: Fill
 ) -> None:
-    checkpoints = Checkpoints(history.tree, store, checkpoint_txns=1)
-    for _ in range(3):
+    checkpoints = Checkpoints(history.tree, store, checkpoint_txns=1, snapshot_every_s=60)
+    newest = []
+    for pause_s in (0, 30, 31):
+        mock_clock.jump(pause_s)
         fill(5)
         assert await checkpoints.write()
-    assert [snapshot.zxid for snapshot in store.snapshots.all()][-1] == 15
+        newest.append(newest_snapshot(store))
+    assert newest == [5, 5, 15]
+
+
+async def test_a_log_that_grows_fast_does_not_wait_for_the_next_snapshot(
+    mock_clock: trio.testing.MockClock, store: Store, history: History, fill: Fill
+) -> None:
+    checkpoints = Checkpoints(history.tree, store, checkpoint_txns=1, history_bytes_max=8)
+    newest = []
+    for _ in range(2):
+        fill(200)
+        assert await checkpoints.write()
+        newest.append(newest_snapshot(store))
+    assert newest == [200, 400]
 
 
 @pytest.mark.parametrize("step", ["begin_checkpoint", "put_checkpoint", "finish_checkpoint"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.interop.raw import RawClient, create, get_data, greeting
-from zkstore.net.client_port import ClientPort, PortSettings
+from zkstore.net.client_port import ClientPort
+from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import listen
 from zkstore.replica.replica import Replica, ReplicaSettings
 from zkstore.server.checkpoints import Checkpoints
@@ -37,7 +38,7 @@ class World:
             PortSettings(),
             clock=lambda: None,
             after_input=self.pipeline.gather,
-            before_wait=self.pipeline.hand_over,
+            before_wait=self.pipeline.before_wait,
         )
         self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
         self.client_port = listeners[0].socket.getsockname()[1]
@@ -47,7 +48,7 @@ class World:
 
     def turn(self) -> None:
         """Until nothing is to be read and nothing is being written."""
-        while self.port.turn(0) or self.pipeline.is_writing:
+        while self.port.turn(may_wait=False) or self.pipeline.is_writing:
             if self.pipeline.is_writing:
                 select.select([self.pipeline.descriptor], [], [], 10)
 

@@ -6,7 +6,7 @@ a trio task per connection served 27,000 requests/s at 100 connections and fell 
 to 104,000, and over 450,000 where clients pipeline.
 
 While requests keep coming, the loop does not go back to trio after each of them, which would cost some 50 us: it
-waits in its own epoll for up to a millisecond, and lets trio's other tasks run every few milliseconds.
+waits in its own epoll for a millisecond, a few while the disk is writing, and lets trio's other tasks run every few.
 
 The order within one turn matters: first all input, so that the writes in it share one group commit; then what the disk
 has finished, which arrives through another descriptor in the same epoll set; then `after_input` and the answers.
@@ -21,7 +21,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -30,6 +29,7 @@ import trio
 from zkstore import limits
 from zkstore.errors import ProtocolError
 from zkstore.net.certificates import Certificates
+from zkstore.net.connection import Connection, PortSettings
 from zkstore.net.listeners import Encryption, Listener
 from zkstore.net.tls_channel import HELLO, TlsChannel
 from zkstore.replica.conversation import Conversation, State
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 _EVENTS_PER_TURN: Final = 1024
 _ACCEPTS_PER_TURN: Final = 64
 _TURN_BEFORE_TRIO_S: Final = 0.004  # other trio tasks wait for at most this long while the port is busy
-_LINGER_S: Final = 0.001  # epoll's finest grain
 _DRAIN_MS: Final = 2_000  # how long a closed conversation's last words may take to be read
 _ACCEPT_PAUSE_MS: Final = 500
 _SWEEP_MS: Final = 500
@@ -52,48 +51,12 @@ _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 
 
-@dataclass(frozen=True, slots=True)
-class PortSettings:
-    """The bounds of one client port; 0 is no limit for the counts of connections.
-
-    `descriptors_max` is a count of connections, too: the one that the limit on open files leaves room for.
-    """
-
-    connections_per_address_max: int = limits.CONNECTIONS_PER_ADDRESS_MAX
-    connections_max: int = 0
-    descriptors_max: int = 0
-    handshake_timeout_ms: int = limits.HANDSHAKE_TIMEOUT_MS
-
-
-@dataclass(slots=True, eq=False)
-class Connection:
-    """One accepted socket and its conversation.
-
-    Attributes:
-        interest: the events that the socket is registered for.
-        accepted_ms: when it came.
-        channel: its TLS, None where none is spoken.
-        may_be_plain: its first byte will tell whether it speaks TLS.
-        draining_until_ms: set once everything is sent and our side is shut; what still comes in is thrown away until
-            the client closes, or until then. Closing at once could destroy the last answer on its way.
-        give_up_ms: set when the conversation has ended and its last answers wait for a client that does not read them.
-    """
-
-    socket: socket.socket
-    conversation: Conversation
-    interest: int
-    accepted_ms: int
-    channel: TlsChannel | None = None
-    may_be_plain: bool = False
-    draining_until_ms: int | None = None
-    give_up_ms: int | None = None
-
-
 class ClientPort:
     """Serves the clients that connect to `listeners` until it is cancelled or stopped.
 
     `clock` sets the replica's times; it is called once a turn. `after_input` is called once a turn, after all input;
-    `before_wait` when no more input is there. Where TLS is spoken, `certificates` prove who we are.
+    `before_wait` when no more input is there: it returns for how many seconds to wait, 0 to look again at once. Where
+    TLS is spoken, `certificates` prove who we are.
     """
 
     def __init__(
@@ -104,7 +67,7 @@ class ClientPort:
         *,
         clock: Callable[[], None],
         after_input: Callable[[], None],
-        before_wait: Callable[[], None],
+        before_wait: Callable[[], float],
         certificates: Certificates | None = None,
     ) -> None:
         self.connections: dict[int, Connection] = {}
@@ -144,16 +107,18 @@ class ClientPort:
             while busy:
                 back_to_trio_s = time.monotonic() + _TURN_BEFORE_TRIO_S
                 while busy and time.monotonic() < back_to_trio_s:
-                    busy = self.turn(_LINGER_S)
+                    busy = self.turn(may_wait=True)
                 await trio.lowlevel.checkpoint()
 
-    def turn(self, wait_s: float) -> bool:
-        """Everything that is ready now, or within `wait_s`; False if there was nothing."""
+    def turn(self, may_wait: bool) -> bool:
+        """Everything that is ready now or, if it `may_wait`, within some milliseconds; False if there was nothing."""
         events = self._epoll.poll(0, _EVENTS_PER_TURN)
-        if not events:
-            self._before_wait()
+        while not events:
+            wait_s = self._before_wait()
+            if not may_wait:
+                return False
             events = self._epoll.poll(wait_s, _EVENTS_PER_TURN)
-            if not events:
+            if wait_s and not events:
                 return False
         self._clock()
         connections, sources = self.connections, self._sources

@@ -1,7 +1,8 @@
 """Checkpoints while the server serves: when one is due, and how it gets to disk without anybody waiting for it.
 
 The tree's changed znodes are captured exactly as of one zxid, in slices taken between two turns of the loop, and
-written in another thread. Behind each checkpoint a snapshot is copied from it and history is purged to its budget.
+written in another thread. Now and then a snapshot is copied from the checkpoint, and history is purged to its budget:
+not behind each one, because under full load checkpoints follow each other within seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 import trio
 
 from zkstore.errors import DamageError, DiskFullError
+from zkstore.limits import HISTORY_BYTES_MAX, SNAPSHOT_EVERY_S
 from zkstore.model.tree import Tree
 from zkstore.server.pipeline import Summary
 from zkstore.storage.store import Store
@@ -20,6 +22,7 @@ from zkstore.storage.store import Store
 logger = logging.getLogger(__name__)
 
 _SLICE: Final = 250  # znodes captured in one turn: well under a millisecond
+_SNAPSHOT_PARTS: Final = 8  # of the history budget: what the log may grow by until the next snapshot
 _LOOK_EVERY_S: Final = 0.25
 _RETRY_S: Final = 10.0
 _PURGE_STEPS: Final = 4
@@ -28,12 +31,24 @@ _PURGE_STEPS: Final = 4
 class Checkpoints:
     """Keeps one store's checkpoint close behind one tree."""
 
-    def __init__(self, tree: Tree, store: Store, *, checkpoint_txns: int) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        store: Store,
+        *,
+        checkpoint_txns: int,
+        history_bytes_max: int = HISTORY_BYTES_MAX,
+        snapshot_every_s: float = SNAPSHOT_EVERY_S,
+    ) -> None:
         self.duration_ms = Summary()
         self._tree = tree
         self._store = store
         self._checkpoint_txns = checkpoint_txns
         mark = store.checkpoint.mark()
+        self._snapshot_every_s = snapshot_every_s
+        self._log_growth_max = history_bytes_max // _SNAPSHOT_PARTS
+        self._snapshot_s: float | None = None
+        self._log_bytes_then = 0
         self._done_zxid = 0 if mark is None else mark.zxid  # What was replayed counts: else crashes would add it up.
 
     async def run(self) -> None:
@@ -67,8 +82,17 @@ class Checkpoints:
         took_ms = (time.perf_counter() - started_s) * 1000
         self.duration_ms.add(took_ms)
         logger.info("checkpoint at zxid %#x: %d changed znodes in %.0f ms", capture.zxid, capture.count, took_ms)
-        await self._keep_history()
+        if self._is_snapshot_due():
+            self._snapshot_s = trio.current_time()
+            self._log_bytes_then = self._store.log.used_bytes()
+            await self._keep_history()
         return True
+
+    def _is_snapshot_due(self) -> bool:
+        """Whether some time has passed since the last one, or the log has grown by a good part of the budget."""
+        if self._snapshot_s is None or trio.current_time() - self._snapshot_s >= self._snapshot_every_s:
+            return True
+        return self._store.log.used_bytes() - self._log_bytes_then > self._log_growth_max
 
     async def _keep_history(self) -> None:
         """A snapshot of the checkpoint, then as much purging as the budget asks for."""

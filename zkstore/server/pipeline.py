@@ -5,11 +5,10 @@
 The writer thread owns the log. What it reports goes through an event descriptor in the client port's own epoll set,
 so that a finished commit and a client's request wake the same loop.
 
-When a segment is done, what comes next depends on what has queued up meanwhile. As much as was in it, or more: the
-next one goes to the disk at once, before the first is applied and answered. Less: most clients wait for their answer
-before they ask again, so they are answered first, and their next requests are gathered until no more come or the group
-is as large as the last. Otherwise clients fall into two halves, each waiting for the other's commit: gathering doubled
-the writes/s of 16 clients with one request in flight each.
+When a segment is done, what comes next depends on what has queued up meanwhile. As much as was in it, or enough to
+keep the loop busy during a commit: the next one goes to the disk at once, before the first is applied and answered.
+Less: most clients wait for their answer before they ask again, so they are answered first, and their next requests are
+gathered until no more come. Otherwise a few clients fall into many small groups that wait for each other's commits.
 
 A lone writer's commit runs at once in the loop, without the two changes of thread: nobody else is there to wait for it.
 Lone means that nobody else has sent anything for a while; and only as long as the disk is quick, so that a disk that
@@ -36,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _COMPLAIN_EVERY_MS: Final = 10_000
 _WRITER_FAILED: Final = "the log's writer failed in a way nobody foresaw; its traceback stands above"
+_WAIT_FOR_CLIENTS_S: Final = 0.001  # epoll's finest grain
+_WAIT_FOR_DISK_S: Final = 0.004  # other trio tasks wait as long, which is no more than under load
+_WORTH_GATHERING_MAX: Final = 16  # while the disk writes so many, the loop is busy with as many others
 _QUICK_MS: Final = 1.0
 _PACE_WEIGHT: Final = 0.1  # of the newest commit in the moving average
 
@@ -79,6 +81,7 @@ class Pipeline:
         self._busy = False
         self._is_lone = is_lone
         self._worth_gathering = 0
+        self._patient_until_s: float | None = None
         self._pace_ms = 100.0
         self._complain_again_ms = 0
         self._full = False
@@ -100,10 +103,26 @@ class Pipeline:
         if not self._busy and self._replica.open_count >= self._worth_gathering:
             self.hand_over()
 
+    def before_wait(self) -> float:
+        """No more is there to be read just now; returns for how many seconds to wait for more, or for the disk.
+
+        0 asks to look again at once, for more is worth waiting for: clients answer an answer within some ten
+        microseconds, and epoll cannot wait for less than a millisecond. For at most half of what a commit takes.
+        """
+        if not self._busy and 0 < self._replica.open_count < self._worth_gathering:
+            now_s = time.perf_counter()
+            if self._patient_until_s is None:
+                self._patient_until_s = now_s + min(self._pace_ms, _QUICK_MS) / 2000
+            if now_s < self._patient_until_s:
+                return 0.0
+        self.hand_over()
+        return _WAIT_FOR_DISK_S if self._busy else _WAIT_FOR_CLIENTS_S
+
     def hand_over(self) -> None:
         """Nothing more to be read now: give the disk the next segment, if it is idle and there is one."""
         if not self._busy:
             self._worth_gathering = 0
+            self._patient_until_s = None
             segment = self._replica.next_segment()
             if segment is None:
                 return
@@ -138,7 +157,7 @@ class Pipeline:
         self._busy = False
         self._pace_ms += (sync_ms - self._pace_ms) * _PACE_WEIGHT
         if error is None:
-            count = segment.last_zxid - segment.first_zxid + 1
+            count = min(segment.last_zxid - segment.first_zxid + 1, _WORTH_GATHERING_MAX)
             if self._replica.open_count >= count:
                 self._queue_next()
             else:

@@ -27,7 +27,8 @@ import trio
 from zkstore import limits
 from zkstore.errors import DiskFullError
 from zkstore.model import zxid
-from zkstore.net.client_port import ClientPort, PortSettings
+from zkstore.net.client_port import ClientPort
+from zkstore.net.connection import PortSettings
 from zkstore.replica.conversation import Word
 from zkstore.replica.replica import Replica, ReplicaSettings
 from zkstore.replica.throttle import TokenBucket
@@ -86,7 +87,12 @@ class Service:
         )
         self.ports = open_ports(config)
         self._certificates = admission.certificates
-        self.checkpoints = Checkpoints(recovered.tree, store, checkpoint_txns=config.checkpoint_txns)
+        self.checkpoints = Checkpoints(
+            recovered.tree,
+            store,
+            checkpoint_txns=config.checkpoint_txns,
+            history_bytes_max=config.history_bytes_max,
+        )
         self.pipeline = Pipeline(self.replica, store, is_lone=lambda: self.port.is_lone())
         self.port = ClientPort(
             self.replica,
@@ -99,7 +105,7 @@ class Service:
             ),
             clock=self._read_clocks,
             after_input=self.pipeline.gather,
-            before_wait=self.pipeline.hand_over,
+            before_wait=self.pipeline.before_wait,
             certificates=admission.certificates,
         )
         self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from zkstore.net.client_port import ClientPort, Connection
+from zkstore.net.client_port import ClientPort
+from zkstore.net.connection import Connection
 from zkstore.replica.conversation import Conversation, State
 from zkstore.replica.replica import Replica
 from zkstore.server.checkpoints import Checkpoints
