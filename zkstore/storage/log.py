@@ -36,8 +36,8 @@ _SLICE_BYTES: Final = 4 << 20
 """Read in one view: bounds how long a reader keeps the map from growing and the interpreter from the loop."""
 
 ADVICE: Final = (
-    "Nothing was changed; `zkstore verify` lists all damage. Keep the directory, and start on a copy of it that is sound"
-    " (a backup), or on an empty one"
+    "Nothing was changed; `zkstore verify` lists all damage. Keep the directory, and start on a sound copy of it (a"
+    " backup), or on an empty one"
 )
 
 
