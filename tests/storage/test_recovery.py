@@ -196,7 +196,7 @@ def test_without_any_way_back_recovery_refuses_and_says_why(tmp_path: Path, hist
     error = refusal(tmp_path)
     assert error.zxid == EPOCH + 11
     assert "No sound snapshot has an unbroken log behind it" in str(error)
-    assert "zkstore restore" in str(error)
+    assert "zkstore verify" in str(error)
     assert (tmp_path / "tree").exists()
 
 
