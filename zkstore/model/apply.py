@@ -33,7 +33,6 @@ from zkstore.model.txns import (
     Txn,
 )
 
-_LENGTH: Final = Struct(">i")
 _INT: Final = Struct(">i")
 _CHILDREN_FIELDS: Final = Struct(">iq")
 
@@ -49,7 +48,7 @@ def create(tree: Tree, zxid: int, txn: CreateTxn) -> bytes:
     length = -1 if data is None else len(data)
     shown_owner = owner if owner and not is_stored_only(owner) else 0
     stat = STAT.pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown_owner, max(length, 0), 0, zxid)
-    record = _LENGTH.pack(length) + data + stat if data else _LENGTH.pack(length) + stat
+    record = _INT.pack(length) + data + stat if data else _INT.pack(length) + stat
     if acl is not None or owner != shown_owner:
         entries = OPEN_ACL if acl is None else tuple(Acl(*entry) for entry in acl)
         record = records_.make(data, STAT.unpack(stat), entries, owner)
@@ -76,14 +75,14 @@ def set_data(tree: Tree, zxid: int, txn: SetDataTxn) -> bytes:
     """New data under a new version."""
     _, _, _, time_ms, path, data, version = txn
     before = tree.records[path]
-    (length_before,) = _LENGTH.unpack_from(before)
+    (length_before,) = _INT.unpack_from(before)
     end = records_.IMAGE_OVERHEAD + (length_before if length_before > 0 else 0)
     czxid, _, ctime, _, _, cversion, aversion, owner, _, num_children, pzxid = STAT.unpack_from(
         before, end - STAT_BYTES
     )
     length = 0 if data is None else len(data)
     stat = STAT.pack(czxid, zxid, ctime, time_ms, version, cversion, aversion, owner, length, num_children, pzxid)
-    after = _LENGTH.pack(-1) + stat if data is None else _LENGTH.pack(length) + data + stat
+    after = _INT.pack(-1) + stat if data is None else _INT.pack(length) + data + stat
     if end != len(before):
         after += before[end:]
     tree.data_bytes += length - end + records_.IMAGE_OVERHEAD
@@ -155,7 +154,7 @@ def is_stored_only(owner: int) -> bool:
 def _count_child(tree: Tree, parent: bytes, zxid: int, difference: int) -> None:
     """One child came (+1) or went (-1): the parent's cversion, numChildren and pzxid, nothing else."""
     before = tree.records[parent]
-    (length,) = _LENGTH.unpack_from(before)
+    (length,) = _INT.unpack_from(before)
     at = 4 + (length if length > 0 else 0)
     (cversion,) = _INT.unpack_from(before, at + _CVERSION)
     (num_children,) = _INT.unpack_from(before, at + _NUM_CHILDREN)

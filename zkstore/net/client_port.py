@@ -142,12 +142,12 @@ class ClientPort:
     def settle(self) -> None:
         """After input of any kind: hand writes to the disk, send what became ready on other connections."""
         self._after_input()
-        ready = self._replica.ready
-        while ready:
-            conversation, _ = ready.popitem()
-            connection = self._by_conversation.get(conversation)
-            if connection is not None:
-                self._flush(connection)
+        while self._replica.ready:
+            ready, self._replica.ready = self._replica.ready, {}
+            for conversation in ready:
+                connection = self._by_conversation.get(conversation)
+                if connection is not None:
+                    self._flush(connection)
 
     # --- receiving ------------------------------------------------------------------------------
 

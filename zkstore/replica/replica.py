@@ -250,13 +250,10 @@ class Replica:
         sessions.connect(self, conversation, request)
 
     def admit(self, conversation: Conversation, session_id: int, timeout_ms: int, password: bytes) -> None:
-        """A session has been created for this conversation."""
-        self._attach(conversation, session_id, timeout_ms, password)
-        self._joined.append(conversation)
-
-    def _attach(self, conversation: Conversation, session_id: int, timeout_ms: int, password: bytes) -> None:
+        """The session, new or come back, is this conversation's."""
         self.attached[session_id] = conversation
         conversation.welcome(session_id, timeout_ms, password)
+        self._joined.append(conversation)
 
     def resume_joined(self) -> None:
         """Go on with what clients sent behind their ConnectRequest."""
@@ -317,7 +314,7 @@ class Replica:
                     and (expected == -1 or expected == znode[2])
                     and not (self.settings.enforce_quota and self.tree.quotas)
                 ):
-                    zxid = self.proposed_zxid = self.proposed_zxid + 1
+                    zxid = self.proposed_zxid + 1
                     version = next_version(znode[2])
                     self._outstanding.expect(path, make_prospect((zxid, True, version, *znode[3:])))
                     txn = _make_set_data(
@@ -332,9 +329,7 @@ class Replica:
                         )
                     )
                     proposal = Proposal(txn, conversation, xid, _SET_DATA_OPCODE, self.now_ms, (), None, stop - start)
-                    self._open.append(proposal)
-                    self._outstanding_bytes += proposal.size
-                    self.figures.proposals += 1
+                    self.propose(proposal)
                     return proposal
         return self.propose_request(conversation, xid, Opcode.SET_DATA, Reader(data, start, stop))
 
