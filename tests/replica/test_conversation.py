@@ -11,6 +11,7 @@ from zkstore.replica.conversation import State
 from zkstore.wire import jute
 from zkstore.wire.opcodes import XID_PING, Opcode
 from zkstore.wire.records import AuthPacket
+from zkstore.wire.responses import event_frame
 
 NEVER_A_CLIENTS = {Opcode.NOTIFICATION, Opcode.CHECK, Opcode.DELETE_CONTAINER, Opcode.ERROR, Opcode.CREATE_SESSION}
 ENDED_BY_A_BAD_BODY = {Opcode.AUTH, Opcode.SASL}
@@ -361,7 +362,7 @@ def test_a_slow_reader_of_events_is_cut_off(world: World) -> None:
     path = b"/" + bytes([97]) * 1_000_000
     conversation = watcher.conversation
     for _ in range(limits.UNSENT_BYTES_MAX // len(path) + 2):
-        conversation.tell(3, path, 1)
+        conversation.tell(event_frame(3, path, 1))
     assert watcher.is_ended
     assert "does not read" in (conversation.end_reason or "")
     assert conversation.out == []

@@ -192,6 +192,35 @@ def fenced(client: Client) -> Client:
     return client
 
 
+def test_a_plain_create_takes_the_quick_way_and_the_general_one_makes_the_same_of_it() -> None:
+    worlds = [World(), World(enforce_quota=True)]
+    for world in worlds:
+        client = world.client()
+        client.create(b"/a")
+        client.create(b"/a/b", b"data")
+        client.create(b"/a/s-", b"x", 2)
+        client.create(b"/a/", b"", 2)
+        client.create2(b"/", b"", 2)
+        client.create2(b"/a/b/c", b"y")
+        client.create(b"/a/b", b"twice")
+        client.create(b"/a/null", None)
+        client.create(b"/a/.", b"")
+        client.create(b"/a/\xc3\xa4", b"")
+        client.create(b"a", b"")
+        client.create(b"a/b", b"")
+        client.create(b"//b", b"")
+        client.create(b"/none/b", b"")
+        client.create(b"/e", b"", 1)
+        client.create(b"/e/b", b"")
+        client.create_container(b"/c")
+        client.create(b"/c/b", b"")
+    quick, general = (world.tree for world in worlds)
+    assert quick.records == general.records
+    assert (quick.digest, quick.zxid, quick.data_bytes) == (general.digest, general.zxid, general.data_bytes)
+    assert quick.children == general.children
+    assert b"/a/0000000002" in quick.records
+
+
 @pytest.mark.parametrize(
     ("path", "flags", "acl", "code"),
     [

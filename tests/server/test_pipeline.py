@@ -6,6 +6,7 @@ import logging
 import select
 import threading
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,13 +16,17 @@ from zkstore.errors import DiskFullError, StorageError
 from zkstore.model.tree import Tree
 from zkstore.replica.conversation import Conversation
 from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.server import pipeline
 from zkstore.server.pipeline import Pipeline, Summary
 from zkstore.storage.store import Store
 from zkstore.wire.segment import Segment
 
 
 class Disk:
-    """Keeps the chain as a log does. `gate` holds the writer back while it is clear; `failures` come first."""
+    """Keeps the chain as a log does. `gate` holds the writer back while it is clear; `failures` come first.
+
+    Each segment takes `takes_s` by the disk's own clock, which is the pipeline's.
+    """
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
@@ -29,10 +34,12 @@ class Disk:
         self.failures: list[StorageError | None] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.clock_s = self.takes_s = 0.0
 
     def append(self, segments: Sequence[Segment]) -> None:
         assert self.gate.wait(10), "the test never let the disk write"
         self.threads.append(threading.current_thread().name)
+        self.clock_s += self.takes_s
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
@@ -46,9 +53,8 @@ class Disk:
 class World:
     """One client, one replica, one pipeline, one disk."""
 
-    def __init__(self) -> None:
-        self.disk = Disk()
-        self.is_lone = False
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
         self.replica = Replica(
             Tree.new(),
             ReplicaSettings(),
@@ -57,7 +63,7 @@ class World:
             last_crc=0,
             make_password=lambda: bytes(16),
         )
-        self.pipeline = Pipeline(self.replica, cast(Store, cast(Any, self.disk)), is_lone=lambda: self.is_lone)
+        self.pipeline = Pipeline(self.replica, cast(Store, cast(Any, self.disk)))
         self.client = self.replica.converse(("127.0.0.1", 1))
         self.client.receive(greeting())
         self.hand_over_and_collect()
@@ -107,8 +113,10 @@ def replies(conversation: Conversation) -> list[Reply]:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    disk = Disk()
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: disk.clock_s))
+    world = World(disk)
     yield world
     world.disk.gate.set()
     world.pipeline.close()
@@ -160,19 +168,42 @@ def test_fewer_writes_than_last_time_wait_for_company_until_nothing_more_comes(w
     assert world.codes() == [(number, 0) for number in range(1, 8)]
 
 
-def test_a_lone_writer_on_a_quick_disk_does_not_wait_for_the_thread(world: World) -> None:
+def test_a_quick_disk_is_not_waited_for_by_the_thread(world: World) -> None:
     world.quicken()
-    world.is_lone = True
     world.write(1)
     world.pipeline.hand_over()
     assert world.codes() == [(1, 0)]
-    assert world.disk.threads == [threading.current_thread().name]
     world.write(2, 3)
-    world.hand_over_and_collect()
-    world.is_lone = False
-    world.write(4)
-    world.hand_over_and_collect()
-    assert world.disk.threads[1:] == ["log writer"] * 2
+    world.pipeline.gather()
+    assert world.codes() == [(2, 0), (3, 0)]
+    assert set(world.disk.threads) == {threading.current_thread().name}
+
+
+def test_a_disk_that_begins_to_stall_is_waited_for_by_the_thread_until_it_is_quick_again(world: World) -> None:
+    world.quicken()
+    world.disk.takes_s = 0.02
+    world.write(1)
+    world.pipeline.hand_over()
+    assert world.codes() == [(1, 0)]
+    for number in range(60):
+        world.write(number)
+        world.hand_over_and_collect()
+    assert set(world.disk.threads[1:]) == {"log writer"}
+    world.disk.takes_s = 0.0
+    world.quicken()
+    world.write(2)
+    world.pipeline.hand_over()
+    assert world.disk.threads == [threading.current_thread().name]
+
+
+def test_a_disk_that_is_never_quick_is_only_tried_by_the_loop(world: World) -> None:
+    world.quicken()
+    world.disk.takes_s = 0.004  # too slow for the loop, and no standstill
+    for number in range(104):
+        world.write(number)
+        world.hand_over_and_collect()
+    in_loop = [name for name in world.disk.threads if name != "log writer"]
+    assert len(in_loop) == 4
 
 
 def test_a_full_disk_refuses_writes_and_takes_them_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -201,13 +232,11 @@ def test_writes_that_queue_up_behind_one_that_found_no_space_are_refused_with_it
 
 
 def test_a_full_disk_takes_nothing_back_that_is_durable_already(world: World) -> None:
-    world.quicken()
     world.disk.gate.clear()
     world.disk.failures = [None, DiskFullError("no space")]
     world.write(1)
     world.pipeline.hand_over()
     world.write(2)
-    world.is_lone = True
     world.disk.gate.set()
     world.collect()
     while world.pipeline.is_writing:

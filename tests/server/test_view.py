@@ -30,7 +30,7 @@ class World:
         self.replica = Replica(
             tree, ReplicaSettings(), now_ms=5_000, time_ms=1_000_000, last_crc=0, make_password=lambda: bytes(16)
         )
-        self.pipeline = Pipeline(self.replica, self.store, is_lone=lambda: False)
+        self.pipeline = Pipeline(self.replica, self.store)
         listeners = listen("127.0.0.1", 0, None)
         self.port = ClientPort(
             self.replica,

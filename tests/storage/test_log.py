@@ -86,6 +86,23 @@ def test_the_map_grows_while_appending(tmp_path: Path, history: History) -> None
     log.close()
 
 
+def test_appends_seldom_lengthen_the_file_and_its_room_overwrites_nothing(tmp_path: Path, history: History) -> None:
+    log = Log(tmp_path)
+    lengths = []
+    appended = []
+    for number in range(300):
+        segment = history.add(create(b"/n%d" % number, bytes([number % 251 + 1]) * (number % 7 * 3000)))
+        log.append([segment])
+        appended.append(segment)
+        lengths.append((tmp_path / "data.mdb").stat().st_size)
+    assert len(set(lengths)) <= 1 + lengths[-1] // (128 << 10)
+    assert list(log.read(0)) == appended
+    log.close()
+    log = Log(tmp_path)
+    assert list(log.read(0)) == appended
+    log.close()
+
+
 def test_a_segment_of_the_largest_size_fits(tmp_path: Path, history: History) -> None:
     log = Log(tmp_path, map_bytes=1 << 16)
     log.append([history.add(*(create(b"/big%d" % number, bytes(1 << 20)) for number in range(9)))])

@@ -256,7 +256,7 @@ def test_a_store_opens_and_closes_on_a_full_disk(small_disk: Path, history: Hist
             file.write(bytes(4096))
     store = Store.open(small_disk / "data")
     assert same(store.recover().tree, history.tree)
-    segment = history.add(create(b"/big", bytes(100_000)))
+    segment = history.add(create(b"/big", bytes(600_000)))
     with pytest.raises(DiskFullError):
         store.append([segment])
     store.close()

@@ -34,12 +34,16 @@ from zkstore.model.txns import (
 )
 
 _INT: Final = Struct(">i")
-_CHILDREN_FIELDS: Final = Struct(">iq")
 
-# Offsets in a Stat of what changes in a parent.
-_CVERSION: Final = 36
-_AVERSION: Final = 40
-_NUM_CHILDREN: Final = 56
+_STAT_OF_CREATE: Final = Struct(">qqqq12xqi4xq")
+
+# A Stat by what a set changes: mzxid, mtime, version and data length; what it keeps stays bytes.
+_KEPT_BY_SET: Final = Struct(">8s8x8s8x4x16s4x12s")
+_STAT_OF_SET: Final = Struct(">8sq8sqi16si12s")
+
+# What changes in a parent: cversion, numChildren and pzxid, a Stat's end; and where that begins, without data.
+_CHILDREN_FIELDS: Final = Struct(">i16siq")
+_CVERSION_AT: Final = records_.IMAGE_OVERHEAD - _CHILDREN_FIELDS.size
 
 
 def create(tree: Tree, zxid: int, txn: CreateTxn) -> bytes:
@@ -47,7 +51,7 @@ def create(tree: Tree, zxid: int, txn: CreateTxn) -> bytes:
     _, _, _, time_ms, path, data, acl, owner = txn
     length = -1 if data is None else len(data)
     shown_owner = owner if owner and not is_stored_only(owner) else 0
-    stat = STAT.pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown_owner, max(length, 0), 0, zxid)
+    stat = _STAT_OF_CREATE.pack(zxid, zxid, time_ms, time_ms, shown_owner, length if data else 0, zxid)
     record = _INT.pack(length) + data + stat if data else _INT.pack(length) + stat
     if acl is not None or owner != shown_owner:
         entries = OPEN_ACL if acl is None else tuple(Acl(*entry) for entry in acl)
@@ -77,16 +81,16 @@ def set_data(tree: Tree, zxid: int, txn: SetDataTxn) -> bytes:
     before = tree.records[path]
     (length_before,) = _INT.unpack_from(before)
     end = records_.IMAGE_OVERHEAD + (length_before if length_before > 0 else 0)
-    czxid, _, ctime, _, _, cversion, aversion, owner, _, num_children, pzxid = STAT.unpack_from(
-        before, end - STAT_BYTES
-    )
+    czxid, ctime, counts, last = _KEPT_BY_SET.unpack_from(before, end - STAT_BYTES)
     length = 0 if data is None else len(data)
-    stat = STAT.pack(czxid, zxid, ctime, time_ms, version, cversion, aversion, owner, length, num_children, pzxid)
+    stat = _STAT_OF_SET.pack(czxid, zxid, ctime, time_ms, version, counts, length, last)
     after = _INT.pack(-1) + stat if data is None else _INT.pack(length) + data + stat
     if end != len(before):
         after += before[end:]
     tree.data_bytes += length - end + records_.IMAGE_OVERHEAD
-    tree.put(path, after)
+    if path not in tree.touched:
+        tree.touched[path] = before
+    tree.records[path] = after
     if tree.quotas:
         quotas.resized(tree, path, length - max(length_before, 0))
     return after
@@ -155,14 +159,7 @@ def _count_child(tree: Tree, parent: bytes, zxid: int, difference: int) -> None:
     """One child came (+1) or went (-1): the parent's cversion, numChildren and pzxid, nothing else."""
     before = tree.records[parent]
     (length,) = _INT.unpack_from(before)
-    at = 4 + (length if length > 0 else 0)
-    (cversion,) = _INT.unpack_from(before, at + _CVERSION)
-    (num_children,) = _INT.unpack_from(before, at + _NUM_CHILDREN)
-    tree.put(
-        parent,
-        before[: at + _CVERSION]
-        + _INT.pack(wrap32(cversion + 1))
-        + before[at + _AVERSION : at + _NUM_CHILDREN]
-        + _CHILDREN_FIELDS.pack(num_children + difference, zxid)
-        + before[at + STAT_BYTES :],
-    )
+    at = _CVERSION_AT + (length if length > 0 else 0)
+    cversion, kept, num_children, _ = _CHILDREN_FIELDS.unpack_from(before, at)
+    fields = _CHILDREN_FIELDS.pack(wrap32(cversion + 1), kept, num_children + difference, zxid)
+    tree.put(parent, before[:at] + fields + before[at + _CHILDREN_FIELDS.size :])

@@ -21,6 +21,8 @@ PROTECTED: Final = frozenset({ROOT, b"/zookeeper", b"/zookeeper/quota", b"/zooke
 # One element after another, none empty, none `.` or `..`. Possessive, so that a refusal costs one pass, too.
 _LEGAL_ASCII: Final = re.compile(rb"/|(?:/(?!\.\.?(?:/|\Z))[ -.0-~]++)++")
 
+_PLAIN_NAME: Final = re.compile(rb"[-0-9A-Za-z_:]++")
+
 # The same over characters. Strict UTF-8 decoding has refused lone surrogates before this looks at them.
 _LEGAL_TEXT: Final = re.compile(
     r"(?:/(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]++)++"
@@ -40,6 +42,14 @@ def check(path: bytes) -> None:
         raise BadArgumentsError(path) from None
     if not _LEGAL_TEXT.fullmatch(text):
         raise BadArgumentsError(path)
+
+
+def is_plain_name(path: bytes, at: int) -> bool:
+    """Whether what stands from `at` on is the name of a znode, without a character that only some may have.
+
+    A quick yes for nearly all names; no means that `check` must tell.
+    """
+    return _PLAIN_NAME.fullmatch(path, at) is not None
 
 
 def requested_parent(path: bytes) -> bytes:

@@ -67,7 +67,8 @@ def stat_of(record: bytes) -> Stat:
 
 def stat_bytes_of(record: bytes) -> bytes:
     """The znode's Stat as it goes on the wire."""
-    end = image_end(record)
+    (length,) = _LENGTH.unpack_from(record)
+    end = IMAGE_OVERHEAD + length if length > 0 else IMAGE_OVERHEAD
     return record[end - STAT_BYTES : end]
 
 

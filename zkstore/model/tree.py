@@ -193,7 +193,9 @@ class Tree:
 
     def add(self, path: bytes, parent: bytes, record: bytes) -> None:
         """A znode that was not there."""
-        self.put(path, record)
+        if path not in self.touched:
+            self.touched[path] = None
+        self.records[path] = record
         siblings = self.children.get(parent)
         if siblings is None:
             self.children[parent] = {path: None}
@@ -241,15 +243,14 @@ class Tree:
         touched = self.touched
         if not touched:
             return
-        records = self.records
-        difference = 0
+        get, crc, difference = self.records.get, crc32, 0
         for path, before in touched.items():
-            path_crc = crc32(path)
-            after = records.get(path)
+            path_crc = crc(path)
+            after = get(path)
             if after is not None:
-                difference += crc32(after, path_crc)
+                difference += crc(after, path_crc)
             if before is not None:
-                difference -= crc32(before, path_crc)
+                difference -= crc(before, path_crc)
         self.digest = self.digest + difference & _DIGEST_MASK
         if self._capture is not None:
             self._capture._save(touched)

@@ -109,9 +109,22 @@ class _Table(Generic[W]):
 
     def fire(self, path: bytes) -> list[W]:
         """The same, and forget their standard watches."""
+        if path not in self.at:
+            return []
         fired = self.watchers(path)
-        for watcher in fired:
-            self.clear(path, watcher, _STANDARD)
+        left: _Crowd[W] = _Crowd()
+        for watcher in fired:  # thousands, where all wait for one znode
+            held = self.of[watcher]
+            modes = held[path]
+            if modes == _STANDARD:
+                del held[path]
+            else:
+                held[path] = modes & ~_STANDARD
+                left[watcher] = None
+        if not left:
+            del self.at[path]
+        elif len(left) < len(fired):
+            self.at[path] = left
         return fired
 
     def modes(self, path: bytes, watcher: W) -> int:

@@ -44,9 +44,10 @@ _TURN_BEFORE_TRIO_S: Final = 0.004  # other trio tasks wait for at most this lon
 _DRAIN_MS: Final = 2_000  # how long a closed conversation's last words may take to be read
 _ACCEPT_PAUSE_MS: Final = 500
 _SWEEP_MS: Final = 500
-_LONE_MS: Final = 200
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
+_SERVING: Final = State.SERVING  # as an attribute of its class 70 ns, in Python 3.11, several times a request
+_ENDED: Final = State.ENDED
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 
@@ -82,8 +83,6 @@ class ClientPort:
         self._sources: dict[int, Callable[[], None]] = {}
         self._by_conversation: dict[Conversation, Connection] = {}
         self._per_address: dict[str, int] = {}
-        self._last_heard: Connection | None = None
-        self._company_ms = 0
         self._accept_again_ms: int | None = None
         self._next_sweep_ms = 0
         for descriptor, listener in self._listeners.items():
@@ -94,10 +93,6 @@ class ClientPort:
         """Call `ready` whenever a descriptor is readable: that is how the disk reports."""
         self._sources[descriptor] = ready
         self._epoll.register(descriptor, _IN)
-
-    def is_lone(self) -> bool:
-        """Whether everything that came in of late came from one and the same client."""
-        return self._replica.now_ms - self._company_ms > _LONE_MS
 
     async def run(self) -> None:
         """Serve until cancelled. Whatever is raised here, other than by clients, is raised to the caller."""
@@ -162,9 +157,6 @@ class ClientPort:
         if not data:
             self._drop(connection, None)
         elif connection.draining_until_ms is None:
-            if connection is not self._last_heard:
-                self._last_heard = connection
-                self._company_ms = self._replica.now_ms
             if connection.channel is not None:
                 self._receive_sealed(connection, connection.channel, data)
             else:
@@ -197,14 +189,18 @@ class ClientPort:
         while True:
             if conversation.out and not self._send(connection):
                 break
-            if not conversation.paused or conversation.is_blocked or conversation.state != State.SERVING:
+            if not conversation.paused:
+                if connection.interest == _IN and conversation.state is _SERVING:
+                    return  # as nearly always: all is sent, and nothing has to wait
+                break
+            if conversation.is_blocked or conversation.state is not _SERVING:
                 break
             conversation.receive(b"")
             if not conversation.out:
                 break
         if connection.socket.fileno() < 0:
             return
-        if conversation.state == State.ENDED and not conversation.out:
+        if conversation.state is _ENDED and not conversation.out:
             self._finish(connection)
             return
         interest = (0 if conversation.is_blocked else _IN) | (_OUT if conversation.out else 0)
@@ -334,8 +330,6 @@ class ClientPort:
         self._per_address[host] -= 1
         if not self._per_address[host]:
             del self._per_address[host]
-        if connection is self._last_heard:
-            self._last_heard = None
         conversation.lost()
 
     def _log_end(self, conversation: Conversation, reason: str) -> None:

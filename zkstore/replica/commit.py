@@ -6,11 +6,11 @@ answer to the write that caused it (protocol: ordering guarantees).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zkstore.model import acl as acls
 from zkstore.model import apply
-from zkstore.model.acl import Acl
+from zkstore.model.acl import OPEN_ACL, Acl
 from zkstore.model.paths import parent_of
 from zkstore.model.record import stat_bytes_of
 from zkstore.model.txns import (
@@ -30,9 +30,13 @@ from zkstore.replica.proposal import Proposal
 from zkstore.wire import jute
 from zkstore.wire.multi import TERMINATOR, encode_result
 from zkstore.wire.opcodes import Opcode
+from zkstore.wire.responses import event_frame
 
 if TYPE_CHECKING:
     from zkstore.replica.replica import Replica
+
+
+_CREATE: Final = int(Opcode.CREATE)
 
 
 class Commits:
@@ -124,9 +128,10 @@ class Commits:
         for event_type, where, watchers in events:
             if event_type == EventType.CHILDREN_CHANGED and where != path:
                 acl = self._tree.acl(where)
+            event = event_frame(event_type, where, zxid)
             for watcher in watchers:
-                if self._replica.allows(acl, acls.READ, watcher.identities):
-                    watcher.tell(event_type, where, zxid)
+                if acl is OPEN_ACL or self._replica.allows(acl, acls.READ, watcher.identities):
+                    watcher.tell(event)
 
     def _multi(self, operations: tuple[int, ...], txn: MultiTxn, zxid: int) -> bytes:
         changes = iter(txn.changes)
@@ -166,6 +171,6 @@ class Commits:
 
 
 def _created_body(opcode: int, txn: CreateTxn, record: bytes | None) -> bytes:
-    if opcode == Opcode.CREATE or record is None:
+    if opcode == _CREATE or record is None:
         return jute.buffer(txn.path)
     return jute.buffer(txn.path) + stat_bytes_of(record)

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from zkstore.model.acl import OPEN_ACL, Acl
 from zkstore.model.apply import is_stored_only
-from zkstore.model.stat import children_created
+from zkstore.model.record import image_end
+from zkstore.model.stat import STAT_BYTES, children_created
 from zkstore.model.tree import Tree
 
 
@@ -42,9 +43,8 @@ class Prospect(NamedTuple):
 make_prospect: Final = partial(tuple.__new__, Prospect)
 """A Prospect from a tuple of its fields; every write makes one or two, and this is a third of the cost."""
 
-_LENGTH: Final = Struct(">i")
-_COUNTS: Final = Struct(">iiiqii")  # version, cversion, aversion, owner, data length, number of children
-_COUNTS_AT: Final = 4 + 32
+_COUNTS: Final = Struct(">iiiq4xi")  # of a Stat: version, cversion, aversion, owner, number of children
+_COUNTS_FROM_END: Final = STAT_BYTES - 32
 
 
 class Outstanding:
@@ -69,12 +69,16 @@ class Outstanding:
         record = self._tree.records.get(path)
         if record is None:
             return None
-        (length,) = _LENGTH.unpack_from(record)
-        at = _COUNTS_AT + length if length > 0 else _COUNTS_AT
-        version, cversion, aversion, owner, _, num_children = _COUNTS.unpack_from(record, at)
         acl: tuple[Acl, ...] = OPEN_ACL
         if path in self._tree.special:
+            version, cversion, aversion, _, num_children = _COUNTS.unpack_from(
+                record, image_end(record) - _COUNTS_FROM_END
+            )
             owner, acl = self._tree.special[path]
+        else:
+            version, cversion, aversion, owner, num_children = _COUNTS.unpack_from(
+                record, len(record) - _COUNTS_FROM_END
+            )
         created = children_created(cversion, num_children) if cversion or num_children else 0
         return make_prospect((0, True, version, aversion, created, num_children, owner, acl))
 

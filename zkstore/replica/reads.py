@@ -35,7 +35,7 @@ from zkstore.wire.records import (
     SetWatches,
     SetWatches2,
 )
-from zkstore.wire.responses import ClientInfo, WhoAmIResponse
+from zkstore.wire.responses import ClientInfo, WhoAmIResponse, event_frame
 
 if TYPE_CHECKING:
     from zkstore.replica.conversation import Conversation
@@ -195,7 +195,7 @@ def _set_watches(replica: Replica, conversation: Conversation, request: SetWatch
             watches.watch_children(path, conversation)
     # Last, because too many events end the conversation, which then must not register anything more.
     for event_type, path in missed:
-        conversation.tell(event_type, path, -1)
+        conversation.tell(event_frame(event_type, path, -1))
 
 
 def add_watch(replica: Replica, conversation: Conversation, body: Reader) -> bytes:

@@ -33,14 +33,17 @@ from zkstore.errors import (
 )
 from zkstore.model import acl as acls
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
+from zkstore.model.paths import ROOT, is_plain_name, sequential
 from zkstore.model.sessions import SessionTracker, first_session_id
 from zkstore.model.stat import next_version
 from zkstore.model.tree import Tree
 from zkstore.model.txns import (
+    CREATE,
     ERROR,
     SET_DATA,
     CloseSessionTxn,
     CreateSessionTxn,
+    CreateTxn,
     ErrorTxn,
     SetDataTxn,
     Txn,
@@ -56,10 +59,10 @@ from zkstore.replica.prepare import Asking, MultiFailedError, Preparation
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.sasl import SaslSettings
 from zkstore.replica.throttle import UNLIMITED, TokenBucket
-from zkstore.wire import segment
+from zkstore.wire import jute, segment
 from zkstore.wire.jute import Reader
 from zkstore.wire.multi import TERMINATOR, MultiRequest, encode_error
-from zkstore.wire.opcodes import Opcode
+from zkstore.wire.opcodes import CreateMode, Opcode
 from zkstore.wire.records import (
     ConnectRequest,
     CreateRequest,
@@ -74,6 +77,12 @@ from zkstore.wire.segment import Segment
 _LENGTH: Final = Struct(">i")
 _SIZE: Final = attrgetter("size")
 _make_set_data: Final = partial(tuple.__new__, SetDataTxn)
+_make_create: Final = partial(tuple.__new__, CreateTxn)
+_PLAIN_CREATES: Final = {
+    jute.acl(OPEN_ACL) + jute.int32(CreateMode.PERSISTENT): False,
+    jute.acl(OPEN_ACL) + jute.int32(CreateMode.PERSISTENT_SEQUENTIAL): True,
+}
+"""What follows the data in the request of a persistent znode with the open ACL; whether its name gets a number."""
 _SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
 _DIGEST_EVERY_TXNS: Final = 128
 _DIGESTS_KEPT: Final = 1024
@@ -314,24 +323,58 @@ class Replica:
                     and (expected == -1 or expected == znode[2])
                     and not (self.settings.enforce_quota and self.tree.quotas)
                 ):
-                    zxid = self.proposed_zxid + 1
-                    version = next_version(znode[2])
-                    self._outstanding.expect(path, make_prospect((zxid, True, version, *znode[3:])))
-                    txn = _make_set_data(
-                        (
-                            SET_DATA,
-                            conversation.session_id,
-                            xid,
-                            self.time_ms,
-                            path,
-                            data[path_end + 4 : value_end],
-                            version,
-                        )
+                    _, _, version, aversion, created, num_children, owner, acl = znode
+                    version = next_version(version)
+                    self._outstanding.expect(
+                        path,
+                        make_prospect(
+                            (self.proposed_zxid + 1, True, version, aversion, created, num_children, owner, acl)
+                        ),
                     )
+                    value = data[path_end + 4 : value_end]
+                    txn = _make_set_data((SET_DATA, conversation.session_id, xid, self.time_ms, path, value, version))
                     proposal = Proposal(txn, conversation, xid, _SET_DATA_OPCODE, self.now_ms, (), None, stop - start)
                     self.propose(proposal)
                     return proposal
-        return self.propose_request(conversation, xid, Opcode.SET_DATA, Reader(data, start, stop))
+        return self.propose_request(conversation, xid, _SET_DATA_OPCODE, Reader(data, start, stop))
+
+    def propose_create(
+        self, conversation: Conversation, xid: int, opcode: int, data: bytes, start: int, stop: int
+    ) -> Proposal:
+        """A create or create2 whose body is data[start:stop]: as `propose_request`, quicker in the common case.
+
+        That is a persistent znode, sequential or not, with the open ACL, under a parent with the open ACL that nobody
+        owns. Its name is looked at alone: the parent exists, so the path down to it is legal.
+        """
+        (length,) = _LENGTH.unpack_from(data, start) if stop - start > 12 else (-1,)
+        path_end = start + 4 + length
+        if length > 0 and path_end + 4 <= stop and not self.refuses_growth:
+            (length,) = _LENGTH.unpack_from(data, path_end)
+            value_end = path_end + 4 + length
+            is_sequential = _PLAIN_CREATES.get(data[value_end:stop]) if length >= 0 else None
+            if is_sequential is not None and not self.settings.enforce_quota:
+                path = data[start + 4 : path_end]
+                slash = path.rfind(b"/")
+                parent_path = path[:slash] or ROOT
+                # No slash is no path, and "//x" is none either, though its parent looks like the root.
+                parent = self._outstanding.look(parent_path) if slash == 0 or slash > 1 else None
+                if parent is not None and parent[6] == 0 and parent[7] is OPEN_ACL:
+                    _, _, version, aversion, created, num_children, owner, acl = parent
+                    if is_sequential:
+                        path = sequential(path, created)
+                    if is_plain_name(path, slash + 1) and self._outstanding.look(path) is None:
+                        zxid = self.proposed_zxid + 1
+                        self._outstanding.expect(
+                            parent_path,
+                            make_prospect((zxid, True, version, aversion, created + 1, num_children + 1, owner, acl)),
+                        )
+                        self._outstanding.expect(path, make_prospect((zxid, True, 0, 0, 0, 0, 0, OPEN_ACL)))
+                        value = data[path_end + 4 : value_end]
+                        txn = _make_create((CREATE, conversation.session_id, xid, self.time_ms, path, value, None, 0))
+                        proposal = Proposal(txn, conversation, xid, opcode, self.now_ms, (), None, stop - start)
+                        self.propose(proposal)
+                        return proposal
+        return self.propose_request(conversation, xid, opcode, Reader(data, start, stop))
 
     def _prepare_one(self, asking: Asking, opcode: int, body: Reader) -> Txn:
         prepare = self.prepare

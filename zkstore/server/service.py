@@ -93,7 +93,7 @@ class Service:
             checkpoint_txns=config.checkpoint_txns,
             history_bytes_max=config.history_bytes_max,
         )
-        self.pipeline = Pipeline(self.replica, store, is_lone=lambda: self.port.is_lone())
+        self.pipeline = Pipeline(self.replica, store)
         self.port = ClientPort(
             self.replica,
             self.ports.listeners,

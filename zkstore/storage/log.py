@@ -34,6 +34,7 @@ _KEY: Final = Struct(">Q")
 _SLICE_SEGMENTS: Final = 256
 _SLICE_BYTES: Final = 4 << 20
 """Read in one view: bounds how long a reader keeps the map from growing and the interpreter from the loop."""
+_ROOM_BYTES: Final = 256 << 10
 
 ADVICE: Final = (
     "Nothing was changed; `zkstore verify` lists all damage. Keep the directory, and start on a sound copy of it (a"
@@ -82,6 +83,7 @@ class Log:
                 metasync=False,
                 read_only=read_only,
                 readahead=False,
+                room_bytes=_ROOM_BYTES,
             )
         except StorageError:
             self._generation.close()

@@ -6,12 +6,16 @@ instead of encoding a `DataResponse`: the two are the same bytes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from struct import Struct
+from typing import Final, NamedTuple
 
 from zkstore.errors import ProtocolError
 from zkstore.model.stat import STAT, Stat
 from zkstore.wire import jute
 from zkstore.wire.jute import AclList, Reader
+from zkstore.wire.opcodes import STATE_SYNC_CONNECTED, XID_NOTIFICATION
+
+_EVENT: Final = Struct(">iiqiiii")
 
 
 def _stat(reader: Reader) -> Stat:
@@ -168,3 +172,8 @@ class WatcherEvent(NamedTuple):
 
     def encode(self) -> bytes:
         return jute.int32(self.type) + jute.int32(self.state) + jute.buffer(self.path)
+
+
+def event_frame(event_type: int, path: bytes, zxid: int) -> bytes:
+    """A WatcherEvent with all that goes before it, as it is sent to each who watches."""
+    return _EVENT.pack(28 + len(path), XID_NOTIFICATION, zxid, 0, event_type, STATE_SYNC_CONNECTED, len(path)) + path
