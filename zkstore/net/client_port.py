@@ -14,6 +14,7 @@ has finished, which arrives through another descriptor in the same epoll set; th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import select
@@ -31,10 +32,12 @@ from zkstore.errors import ProtocolError
 from zkstore.net.certificates import Certificates
 from zkstore.net.connection import Connection, PortSettings
 from zkstore.net.listeners import Encryption, Listener
+from zkstore.net.repetition import Repetition
 from zkstore.net.tls_channel import HELLO, TlsChannel
-from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.conversation import Conversation
 from zkstore.replica.identification import recognise
 from zkstore.replica.replica import Replica
+from zkstore.replica.waiting import State
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ _TURN_BEFORE_TRIO_S: Final = 0.004  # other trio tasks wait for at most this lon
 _DRAIN_MS: Final = 2_000  # how long a closed conversation's last words may take to be read
 _ACCEPT_PAUSE_MS: Final = 500
 _SWEEP_MS: Final = 500
+_LAST_RECEIVES_MAX: Final = 64  # more than a socket's buffer holds; who sends on all the same is reset
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 _SERVING: Final = State.SERVING  # as an attribute of its class 70 ns, in Python 3.11, several times a request
@@ -85,6 +89,8 @@ class ClientPort:
         self._per_address: dict[str, int] = {}
         self._accept_again_ms: int | None = None
         self._next_sweep_ms = 0
+        self._refusals = Repetition()
+        self._goodbyes = Repetition()
         for descriptor, listener in self._listeners.items():
             listener.socket.setblocking(False)
             self._epoll.register(descriptor, _IN)
@@ -253,7 +259,8 @@ class ClientPort:
             refusal = self._refusal(host)
             if refusal is not None:
                 self._replica.figures.connections_rejected += 1
-                logger.warning("connection from %s:%d refused: %s", host, port, refusal)
+                if self._refusals.may_say(refusal, self._replica.now_ms):
+                    logger.warning("connection from %s:%d refused: %s", host, port, refusal)
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 accepted.close()
                 continue
@@ -333,6 +340,8 @@ class ClientPort:
         conversation.lost()
 
     def _log_end(self, conversation: Conversation, reason: str) -> None:
+        if not conversation.session_id and not self._goodbyes.may_say(reason, self._replica.now_ms):
+            return  # It got nowhere, as others just before.
         host, port = conversation.peer
         session = f" (session {conversation.session_id:#x})" if conversation.session_id else ""
         logger.info("connection from %s:%d%s closed: %s", host, port, session, reason)
@@ -345,6 +354,10 @@ class ClientPort:
         if now_ms < self._next_sweep_ms:
             return
         self._next_sweep_ms = now_ms + _SWEEP_MS
+        for reason, count in self._refusals.due(now_ms):
+            logger.warning("%d more connections refused: %s", count, reason)
+        for reason, count in self._goodbyes.due(now_ms):
+            logger.info("%d more connections without a session closed: %s", count, reason)
         if self._accept_again_ms is not None and now_ms >= self._accept_again_ms:
             self._accept_again_ms = None
             for descriptor in self._listeners:
@@ -385,5 +398,13 @@ class ClientPort:
         """Close everything, with no message: clients go to another server, or wait for this one."""
         self.stop_accepting()
         for connection in list(self.connections.values()):
+            _discard_input(connection.socket)
             self._drop(connection, None)
         self._epoll.close()
+
+
+def _discard_input(client: socket.socket) -> None:
+    """Read what lies there unread: closing over it would be a reset, which can overtake the last answers."""
+    with contextlib.suppress(OSError):
+        for _ in range(_LAST_RECEIVES_MAX):
+            client.recv(limits.RECEIVE_BYTES)
