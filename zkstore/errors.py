@@ -4,6 +4,7 @@
     ├── RequestError     a client asked for what cannot be done; carries ZooKeeper's code
     ├── ProtocolError    bytes that break the protocol: the other side's fault
     ├── StorageError     the disk or what lies on it; carries where
+    ├── InvariantError   an invariant of the ensemble is broken; carries which and where
     ├── ConfigError      a setting that makes no sense; the message says which and what to do
     └── ClientError      raised by `zkstore.client`: the connection or the session is gone
 
@@ -68,6 +69,14 @@ class BadArgumentsError(RequestError, code=-8, name="BadArguments"):
     """An invalid path, create flag or TTL."""
 
 
+class NewConfigNoQuorumError(RequestError, code=-13, name="NewConfigNoQuorum"):
+    """A change of the members, of whom no quorum is in step with the leader."""
+
+
+class ReconfigInProgressError(RequestError, code=-14, name="ReconfigInProgress"):
+    """A change of the members while another one is under way."""
+
+
 class NoNodeError(RequestError, code=-101, name="NoNode"):
     """The znode, or for a create its parent, does not exist."""
 
@@ -102,6 +111,10 @@ class InvalidAclError(RequestError, code=-114, name="InvalidACL"):
 
 class AuthFailedError(RequestError, code=-115, name="AuthFailed"):
     """An auth packet with a scheme or credential that nobody accepts; the connection is closed after the answer."""
+
+
+class SessionMovedError(RequestError, code=-118, name="Session moved"):
+    """A write that came by a server which the session's client has left for another one; the connection is closed."""
 
 
 class NotReadOnlyError(RequestError, code=-119, name="NotReadOnly"):
@@ -141,6 +154,10 @@ class ProtocolError(ZkStoreError):
 
 class TruncatedRecordError(ProtocolError):
     """A record ends before its last field."""
+
+
+class PeerMessageError(ProtocolError):
+    """A message between servers that is none, or that has no place at this point of their conversation."""
 
 
 # --- the disk's -----------------------------------------------------------------------------------
@@ -184,11 +201,28 @@ class DiskFullError(StorageError):
     """No space left. What was to be written is not there; everything before it is."""
 
 
+class InvariantError(ZkStoreError):
+    """What can never be, if the servers and this code do what they should: this server must not go on.
+
+    `invariant` names it (I1 ... I21), `zxid` says where.
+    """
+
+    def __init__(self, invariant: str, zxid: int, text: str) -> None:
+        super().__init__(f"{invariant} is broken at zxid {zxid:#x}: {text}")
+        self.invariant = invariant
+        self.zxid = zxid
+        self.text = text
+
+
 # --- settings -------------------------------------------------------------------------------------
 
 
 class ConfigError(ZkStoreError):
     """A setting that makes no sense. The message names the key, its value, where it stands and what would do."""
+
+
+class MemberIdError(ConfigError):
+    """A list of servers in a request to change the ensemble names one by what is no number."""
 
 
 # --- the client library's -------------------------------------------------------------------------

@@ -66,6 +66,72 @@ SNAPSHOT_EVERY_S: Final = 60.0
 CHECKPOINT_TXNS: Final = 100_000
 """Default `snapCount`: txns after which a checkpoint is due; replaying as many takes about a second."""
 
+# --- servers among themselves ---------------------------------------------------------------------
+
+PEER_PART_BYTES_MAX: Final = 64 << 10
+"""Longer messages between servers travel in parts, so that a heartbeat waits for one part and not for a segment: 64 ms
+on a link of 1 MB/s, and on a fast one too few parts to cost anything."""
+
+PEER_HELLO_BYTES_MAX: Final = 512
+"""Largest first frame of a connection between servers; a refusal with its reason fits. Only who is proved to be a
+member may say more."""
+
+PEER_VOTE_BYTES_MAX: Final = 1 << 10
+"""Largest message of an election; a vote is a tenth of it."""
+
+PEER_UNSENT_BYTES_MAX: Final = 128 << 20
+"""Messages waiting for one server that does not read; then the link is closed. The window of the catch-up and the
+snapshot's pace stay far below: it is reached by a mistake, not by a slow network."""
+
+PEER_BULK_BYTES: Final = 1 << 20
+"""A snapshot's rows are read on while less than this waits to be sent: some milliseconds of a fast network."""
+
+PEER_HANDSHAKE_TIMEOUT_MS: Final = 5_000
+"""For TLS, both introductions and the first word of a link; Apache's `cnxTimeout` has the same default."""
+
+PEER_STRANGERS_MAX: Final = 64
+"""Connections at the peer port that have not introduced themselves yet. One more makes way for itself by closing the
+oldest from the address with most of them: members take a millisecond, those who linger are no members."""
+
+PEER_VOTES_PER_SECOND_MAX: Final = 1_000
+"""Votes from one server; elections send some ten, at the very worst a hundred. More is a flood."""
+
+PEER_SILENCE_TIMEOUT_MS: Final = 10_000
+"""How long a peer's machine may leave our bytes or the system's probes unanswered until the system closes the
+connection; five ticks, as long as heartbeats are waited for by default."""
+
+# --- agreement ------------------------------------------------------------------------------------
+
+LEARNER_WINDOW_BYTES: Final = 16 << 20
+"""Segments sent to one learner that it has not acknowledged: two of the largest, or the 100 ms that a disk may take
+on a gigabit network. What does not fit is read from the log later."""
+
+IN_FLIGHT_SEGMENTS_MAX: Final = 64
+IN_FLIGHT_BYTES_MAX: Final = 64 << 20
+"""Proposed segments that are not yet committed and on the leader's own disk. Enough to keep disks and links busy;
+what comes meanwhile gathers in the next segment, which costs no more than a small one."""
+
+EPOCH_COUNTER_MAX: Final = 0xFFFFFFFF - (1 << 20)
+"""The last zxids of an epoch at which its leader asks for a new one; what is already numbered fits fifty times."""
+
+EPOCH_MAX: Final = 0x7FFFFFFF
+"""zxids are signed 64-bit integers for clients, so an epoch has 31 bits."""
+
+LEARNERS_MAX: Final = 256
+"""Links of learners at one leader: as many as there are server ids. Each costs a place in the log and no queue."""
+
+WAITING_LINKS_MAX: Final = 64
+"""Learners that dialled before this server knew that it leads; more are turned away and dial again."""
+
+PEER_FRAME_BYTES_MAX: Final = SEGMENT_BYTES_MAX + (2 << 20)
+"""One message between servers: the largest segment, its claims and headers."""
+
+PEER_LIST_MAX: Final = 1 << 20
+"""Entries of one list in a message between servers (sessions of a snapshot, claims); only bounds memory."""
+
+PEER_TEXT_BYTES_MAX: Final = 4_096
+"""A reason, a scheme or an identity in a message between servers."""
+
 # --- what is kept to answer sooner ----------------------------------------------------------------
 
 LISTINGS_BYTES_MAX: Final = 16 << 20
