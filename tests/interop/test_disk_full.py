@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kazoo.exceptions import KazooException, SystemZookeeperError
 
+from tests import small_disk as disks
 from tests.interop.conftest import Connect, StartServer
 from tests.interop.processes import wait_until
 
@@ -19,19 +19,9 @@ _BALLAST_BYTES = 8 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB, where this user may mount one."""
-    path = tmp_path / "small-disk"
-    path.mkdir()
-    try:
-        mount = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=24m", "zkstore-test", str(path)], capture_output=True, check=False
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mount.returncode != 0:
-        pytest.skip("this user may not mount a small disk")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    """A disk of 24 MB."""
+    with disks.small_disk(tmp_path, 24) as path:
+        yield path
 
 
 def test_writes_are_refused_while_the_disk_is_full_and_go_on_by_themselves(

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.storage.histories import History, create, same
+from tests.storage.power import content, without_meta
 from zkstore.errors import DamageError, DirectoryUnusableError, DiskFullError, StorageError
 from zkstore.storage.checkpoint import Checkpoint
 from zkstore.storage.image import Mark
 from zkstore.storage.log import Link
-from zkstore.storage.store import Store
+from zkstore.storage.store import CleanNote, Store
 
 EPOCH = 1 << 32
 
@@ -41,6 +42,29 @@ def test_a_server_s_life(tmp_path: Path, history: History) -> None:
     store = Store.open(tmp_path)
     assert same(store.recover().tree, history.tree)
     store.append(history.fill(1))
+    store.close()
+
+
+def test_what_a_power_cut_left_behind_the_log_is_told_once(tmp_path: Path, history: History) -> None:
+    root, after = tmp_path / "data", tmp_path / "after"
+    store = opened(root)
+    store.append(history.fill(3))
+    before = content(root / "log")
+    store.append(history.fill(2))
+    image = without_meta(before, content(root / "log"))
+    shutil.copytree(root, after, ignore=shutil.ignore_patterns("lock.mdb", "lock", "data.mdb"))
+    for path in root.rglob("data.mdb"):
+        (after / path.relative_to(root)).write_bytes(image if path.parent.name == "log" else path.read_bytes())
+    store.close()
+    store = Store.open(after)
+    recovered = store.recover()
+    assert same(recovered.tree, history.tree)
+    salvaged = history.segments[3:]
+    [warning] = recovered.report.warnings
+    assert f"the log's end ({salvaged[0].first_zxid:#x} to {salvaged[-1].last_zxid:#x})" in warning
+    store.close()
+    store = Store.open(after)
+    assert store.recover().report.warnings == []
     store.close()
 
 
@@ -263,4 +287,38 @@ def test_a_store_opens_and_closes_on_a_full_disk(small_disk: Path, history: Hist
     ballast.unlink()
     store = opened(small_disk / "data")
     store.append([segment])
+    store.close()
+
+
+# --- what is known to be committed ------------------------------------------------------------------------
+
+
+def test_a_member_recovers_what_is_known_to_be_committed_and_the_tail_behind_it(
+    tmp_path: Path, history: History
+) -> None:
+    store = opened(tmp_path)
+    store.append(history.fill(4))
+    store.close()
+    store = Store.open(tmp_path)
+    recovered = store.recover(committed_only=True)
+    newest = history.segments[-1]
+    assert recovered.tree.zxid == newest.digest_zxid == newest.prev_zxid
+    assert recovered.last_segment == newest
+    assert store.tail(recovered) == [newest]
+    store.close()
+
+
+def test_what_a_checkpoint_or_an_orderly_stop_vouches_for_is_committed(tmp_path: Path, history: History) -> None:
+    store = opened(tmp_path)
+    store.append(history.fill(4))
+    history.checkpoint(store)
+    store.close()
+    store = Store.open(tmp_path)
+    recovered = store.recover(committed_only=True)
+    assert same(recovered.tree, history.tree)
+    assert store.tail(recovered) == []
+    store.append(history.fill(2))
+    store.close(CleanNote(history.tree.zxid, history.tree.digest, 0))
+    store = Store.open(tmp_path)
+    assert same(store.recover(committed_only=True).tree, history.tree)
     store.close()

@@ -76,6 +76,20 @@ class Checkpoint:
         """Some changed znodes as (path, record), None for a deleted one; some 500 at a time keep others alive."""
         self._do(lambda env: image.write_znodes(env, self._batch, znodes))
 
+    def put_for_good(self, znodes: Sequence[tuple[bytes, bytes]]) -> None:
+        """Some znodes of a tree that arrives whole, and that counts for nothing before its mark is there: nothing of
+        it is kept in memory to be done again."""
+        self.put(znodes)
+        env = self._env
+        assert env is not None, "no checkpoint is under way"
+        try:
+            self._batch.commit()
+        except lmdb.Error as error:
+            self._close()
+            raise translated(error, self.path) from error
+        self._steps = []
+        self._batch = env.begin()
+
     def finish(self, mark: Mark, sessions: dict[int, SessionRecord]) -> None:
         """Everything put is on disk and is the tree as of `mark`."""
 

@@ -64,6 +64,7 @@ class Log:
         end: the newest segment's, or `start` where there is none.
         awaiting: segments that await salvage, where the log was opened for reading only. They are read like all others
             and `end` is theirs.
+        salvaged: segments that were put in their place when the log was opened.
 
     Raises FormatTooNewError, DamageError and StorageError.
     """
@@ -107,6 +108,7 @@ class Log:
             refuse_newer(format_version or 0, FORMAT_VERSION, self.path)
         self.start = Link(*(self._get(b"start") or (0, 0)))
         self.awaiting: Sequence[Segment] = ()
+        self.salvaged: Sequence[Segment] = ()
         newest = self.last()
         self.end = self.start if newest is None else Link(newest.last_zxid, newest.crc)
         current = self._generation.current
@@ -119,6 +121,7 @@ class Log:
         if found:
             replace_file(self._spare, b"".join(salvage.wrap(segment, current.key) for segment in found))
             self._put_segments(found)
+        self.salvaged = found
         self._end_generation()
         self._spare.unlink(missing_ok=True)
 
@@ -195,6 +198,31 @@ class Log:
             found = cursor.last()
             key, data = cursor.item()
         return self._decoded(key, data) if found else None
+
+    def read_some(self, after_zxid: int, bytes_max: int) -> list[Segment]:
+        """The next segments behind the one that ends at `after_zxid`: one at least if there is any, and as many more as
+        fit into `bytes_max`. In one short view. Raises DamageError."""
+        found: list[Segment] = []
+        previous: Link | None = None
+        for key, stored in self._slice(after_zxid, bytes_max):
+            segment = self._decoded(key, stored)
+            if previous is not None:
+                self._check_link(previous, segment)
+            elif segment.prev_zxid > after_zxid:
+                raise self._missing(after_zxid, segment)
+            previous = Link(segment.last_zxid, segment.crc)
+            if segment.last_zxid > after_zxid:
+                found.append(segment)
+        return found
+
+    def end_at_or_before(self, zxid: int) -> Link | None:
+        """The last end of a segment that is not behind `zxid`, `start` included; None if that lies behind `zxid`."""
+        if zxid >= self.end.zxid:
+            return self.end
+        if zxid <= self.start.zxid:
+            return self.start if zxid == self.start.zxid else None
+        holder = self.read_some(zxid, 0)[0]  # it holds the first zxid after this one, so this is its predecessor's end
+        return Link(holder.prev_zxid, holder.prev_crc)
 
     def crc_at(self, zxid: int) -> int | None:
         """The CRC of the segment that ends at `zxid`; None where no segment, nor the log's start, ends there."""
@@ -350,7 +378,7 @@ class Log:
                 after_zxid = max(after_zxid, segment.last_zxid)
                 yield segment
 
-    def _slice(self, after_zxid: int) -> list[tuple[bytes, bytes]]:
+    def _slice(self, after_zxid: int, bytes_max: int = _SLICE_BYTES) -> list[tuple[bytes, bytes]]:
         """Some stored segments in one short view: the one that holds the first zxid after `after_zxid`, and more."""
         rows: list[tuple[bytes, bytes]] = []
         if after_zxid >= (self.awaiting[0].prev_zxid if self.awaiting else self.end.zxid):
@@ -363,7 +391,7 @@ class Log:
                 found = cursor.last()
             elif self._decoded(*cursor.item()).prev_zxid > after_zxid:
                 found = cursor.prev() or cursor.first()  # the segment before begins earlier and ends later
-            while found and len(rows) < _SLICE_SEGMENTS and size < _SLICE_BYTES:
+            while found and len(rows) < _SLICE_SEGMENTS and size < (bytes_max if rows else 1):
                 rows.append(cursor.item())
                 size += len(rows[-1][1])
                 found = cursor.next()

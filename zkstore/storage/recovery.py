@@ -61,9 +61,17 @@ class Recovered:
 
 
 def recover(
-    log: Log, checkpoint: Checkpoint, snapshots: Snapshots, damaged: Path, *, is_suspect: bool = False
+    log: Log,
+    checkpoint: Checkpoint,
+    snapshots: Snapshots,
+    damaged: Path,
+    *,
+    is_suspect: bool = False,
+    up_to_zxid: int | None = None,
 ) -> Recovered:
-    """The tree as of the log's end. `is_suspect`: an attempt before this one did not come to an end.
+    """The tree as of the log's end, or of the last end of a segment up to `up_to_zxid`.
+
+    `is_suspect`: an attempt before this one did not come to an end.
 
     An unreadable checkpoint that could be done without is moved to `damaged`, and the snapshot used takes its place.
     Raises DamageError and FormatTooNewError.
@@ -73,20 +81,20 @@ def recover(
             probe.refuse_fatal(checkpoint.path)
         loaded = checkpoint.load()
     except DamageError as error:
-        return _recover_without(error, log, checkpoint, snapshots, damaged)
+        return _recover_without(error, log, checkpoint, snapshots, damaged, up_to_zxid)
     if loaded is None:
         if log.start.zxid == 0 and snapshots.newest() is None:
             report = Report("log" if log.end.zxid else "nothing")
-            return _replayed(Tree.new(), Link(0, 0), log, report)
+            return _replayed(Tree.new(), Link(0, 0), log, report, up_to_zxid)
         missing = DamageError("there is no checkpoint", where=checkpoint.path)
-        return _recover_without(missing, log, checkpoint, snapshots, damaged)
+        return _recover_without(missing, log, checkpoint, snapshots, damaged, up_to_zxid)
     tree, mark = loaded
     if mark.restarts_log and log.start != (mark.zxid, mark.crc):
         # The image came from elsewhere and was just put in place: what else is here is not its past.
         for snapshot in snapshots.all():
             snapshots.remove(snapshot.zxid)
         log.restart(Link(mark.zxid, mark.crc))
-    return _replayed(tree, Link(mark.zxid, mark.crc), log, Report("checkpoint", mark.zxid))
+    return _replayed(tree, Link(mark.zxid, mark.crc), log, Report("checkpoint", mark.zxid), up_to_zxid)
 
 
 def replay(tree: Tree, start: Link, log: Log, *, up_to_zxid: int | None = None) -> Report:
@@ -130,8 +138,8 @@ def _follow(tree: Tree, start: Link, log: Log, up_to_zxid: int | None, report: R
             del digests[next(iter(digests))]
 
 
-def _replayed(tree: Tree, start: Link, log: Log, report: Report) -> Recovered:
-    replayed = replay(tree, start, log)
+def _replayed(tree: Tree, start: Link, log: Log, report: Report, up_to_zxid: int | None) -> Recovered:
+    replayed = replay(tree, start, log, up_to_zxid=up_to_zxid)
     report.segments, report.txns = replayed.segments, replayed.txns
     return Recovered(tree, log.last(), report)
 
@@ -146,7 +154,12 @@ def _apply(tree: Tree, segment: Segment, log: Log) -> int:
 
 
 def _recover_without(
-    reason: DamageError, log: Log, checkpoint: Checkpoint, snapshots: Snapshots, damaged: Path
+    reason: DamageError,
+    log: Log,
+    checkpoint: Checkpoint,
+    snapshots: Snapshots,
+    damaged: Path,
+    up_to_zxid: int | None,
 ) -> Recovered:
     """Recover from the newest snapshot that is sound and that the log continues, or from the log alone."""
     warnings = [f"The checkpoint cannot be used ({reason})"]
@@ -155,7 +168,7 @@ def _recover_without(
             break
         try:
             tree, mark = snapshots_.load(snapshot)
-            recovered = _replayed(tree, Link(mark.zxid, mark.crc), log, Report("snapshot", mark.zxid))
+            recovered = _replayed(tree, Link(mark.zxid, mark.crc), log, Report("snapshot", mark.zxid), up_to_zxid)
         except DamageError as error:
             warnings.append(f"Nor can the snapshot of {snapshot.zxid:#x} ({error})")
             continue
@@ -164,7 +177,7 @@ def _recover_without(
         recovered.report.warnings = warnings
         return recovered
     if log.start.zxid == 0 and log.end.zxid > 0:
-        recovered = _replayed(Tree.new(), Link(0, 0), log, Report("log"))
+        recovered = _replayed(Tree.new(), Link(0, 0), log, Report("log"), up_to_zxid)
         checkpoint.move_to(damaged)
         warnings.append("Recovered from the log alone, which reaches back to the beginning; nothing is lost")
         recovered.report.warnings = warnings

@@ -31,6 +31,7 @@ from zkstore.storage.env import MAP_BYTES
 from zkstore.storage.image import Mark
 from zkstore.storage.lock import DirectoryLock
 from zkstore.storage.log import ADVICE, Link, Log
+from zkstore.storage.outgoing import Outgoing, OutgoingTrees
 from zkstore.storage.recovery import Recovered
 from zkstore.storage.snapshots import Snapshot, Snapshots
 from zkstore.wire.segment import Segment
@@ -92,6 +93,7 @@ class Store:
         self._snapshots_kept = snapshots_kept
         self._checkpoint_zxid = 0
         self._is_suspect = is_suspect
+        self._outgoing = OutgoingTrees()
 
     @classmethod
     def open(
@@ -136,23 +138,44 @@ class Store:
             is_suspect=is_suspect,
         )
 
-    def recover(self) -> Recovered:
+    def recover(self, *, committed_only: bool = False) -> Recovered:
         """The tree with everything that was ever appended. Call it once, before all else.
+
+        With `committed_only`, as a member of an ensemble needs it, with everything that is known to be committed: the
+        digest that a segment names is of a tree that was committed when the segment was proposed. What the log holds
+        behind it (`tail`) may yet be agreed on, or not.
 
         Raises DamageError: what is on disk is not what was written, and cannot be healed from here.
         """
         try:
-            return self._recover()
+            return self._recover(committed_only)
         finally:
             self.directory.opening.unlink(missing_ok=True)
 
-    def _recover(self) -> Recovered:
+    def tail(self, recovered: Recovered) -> list[Segment]:
+        """The segments behind the recovered tree."""
+        return list(self.log.read(recovered.tree.zxid))
+
+    def _recover(self, committed_only: bool) -> Recovered:
         self._settle_incoming()
         note = self._clean_note()
+        newest = self.log.last()
+        committed_zxid = max(0 if newest is None else newest.digest_zxid, 0 if note is None else note.zxid)
         recovered = recovery.recover(
-            self.log, self.checkpoint, self.snapshots, self.directory.damaged, is_suspect=self._is_suspect
+            self.log,
+            self.checkpoint,
+            self.snapshots,
+            self.directory.damaged,
+            is_suspect=self._is_suspect,
+            up_to_zxid=committed_zxid if committed_only else None,
         )
         self._is_suspect = False
+        if self.log.salvaged:
+            first, last = self.log.salvaged[0].first_zxid, self.log.salvaged[-1].last_zxid
+            recovered.report.warnings.append(
+                f"a power cut had left the log's end ({first:#x} to {last:#x}) in the file without a reference: it was "
+                "found there and put in its place, and nothing is lost"
+            )
         if note is not None:
             if recovered.tree.zxid < note.zxid:
                 raise DamageError(
@@ -261,6 +284,14 @@ class Store:
         assert mark.restarts_log, "an incoming tree restarts the log"
         self.checkpoint.replace_by(incoming.path)
         return self.recover()
+
+    def open_outgoing(self) -> Outgoing | None:
+        """A whole tree to be sent to a learner: that of the newest snapshot which the log continues. None where there
+        is none: take one first. The caller closes it. Raises DamageError if it is not sound."""
+        snapshot = self.snapshots.newest()
+        if snapshot is None or snapshot.zxid < self.log.start.zxid:
+            return None
+        return self._outgoing.open(snapshot)
 
     # --- history ------------------------------------------------------------------------------------------
 
