@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import select
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import pytest
+from trio.testing import MockClock
 
 from tests.interop.raw import Reply, create, greeting
+from tests.net.peers import Ensemble, Server, ensemble_of
 from zkstore.model.tree import Tree
 from zkstore.net.certificates import Certificates
 from zkstore.net.client_port import ClientPort
@@ -19,6 +23,8 @@ from zkstore.replica.replica import Replica, ReplicaSettings
 
 _LENGTH: Final = struct.Struct(">i")
 _REPLY: Final = struct.Struct(">iqi")
+_PATIENCE: Final = 200
+_SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: bytes that TCP has not sent yet
 
 
 class World:
@@ -49,6 +55,7 @@ class World:
             last_crc=0,
             make_password=lambda: b"p" * 16,
         )
+        self.leading = self.replica.lead()
         self._held: list[int] = []
         listeners = listen("127.0.0.1", 0, None, encryption) if listener is None else [Listener(listener)]
         self.address = listeners[0].socket.getsockname()
@@ -71,7 +78,7 @@ class World:
         return 0.001
 
     def _hand_over(self) -> None:
-        segment = None if self._held else self.replica.next_segment()
+        segment = None if self._held else self.leading.next_segment()
         if segment is None:
             return
         self.segment_sizes.append(segment.last_zxid - segment.first_zxid + 1)
@@ -83,7 +90,7 @@ class World:
         """What the disk had is durable."""
         held, self._held = self._held, []
         for zxid in held:
-            self.replica.durable(zxid)
+            self.replica.commit_to(zxid)
         self.port.settle()
 
     def turn(self) -> None:
@@ -156,8 +163,16 @@ class Caller:
 
     def frames(self) -> list[bytes]:
         """The whole frames that the port has to say now, however many turns and reads that takes."""
-        while data := self.read():
-            self._received += data
+        patience = _PATIENCE
+        while patience:
+            data = self.read()
+            if data:
+                self._received += data
+            elif not self._is_owed():
+                break
+            else:  # a busy system takes its time to carry bytes from one socket to the other
+                patience -= 1
+                select.select([self.socket], [], [], 0.01)
             self._world.turn()
         found = []
         while len(self._received) >= 4 and len(self._received) >= 4 + _LENGTH.unpack_from(self._received)[0]:
@@ -165,6 +180,14 @@ class Caller:
             found.append(bytes(self._received[4:end]))
             del self._received[:end]
         return found
+
+    def _is_owed(self) -> bool:
+        """Whether the port, or the system on its behalf, has bytes for us that are not here yet."""
+        for connection in self._world.port.connections.values():
+            if connection.conversation.peer == self.socket.getsockname():
+                (unsent,) = struct.unpack("i", fcntl.ioctl(connection.socket, _SIOCOUTQNSD, bytes(4)))
+                return bool(unsent or connection.conversation.out_bytes)
+        return False
 
     def replies(self) -> list[Reply]:
         """The same, taken apart."""
@@ -207,3 +230,10 @@ def make_world() -> Iterator[MakeWorld]:
 @pytest.fixture
 def world(make_world: MakeWorld) -> World:
     return make_world()
+
+
+@pytest.fixture
+async def three(mock_clock: MockClock) -> AsyncIterator[Ensemble]:
+    """Three servers that know each other; time passes when the test says so."""
+    async with ensemble_of(Server(1), Server(2), Server(3)) as ensemble:
+        yield ensemble

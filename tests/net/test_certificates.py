@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from tests.authority import Authority, parts
 from zkstore.errors import ConfigError
-from zkstore.net import certificates
+from zkstore.net import files
 from zkstore.net.certificates import Certificates, ClientAuth, TlsSettings, load_context, openssl_name
 
 
@@ -195,7 +195,7 @@ async def test_files_are_looked_at_every_few_seconds(
         await trio.sleep(60)
         assert held.context is before
         replace_file(authority.server_file, authority.server("next").read_bytes())
-        await trio.sleep(1.5 * certificates._LOOK_EVERY_S)
+        await trio.sleep(1.5 * files.LOOK_EVERY_S)
         assert held.context is not before
         nursery.cancel_scope.cancel()
 

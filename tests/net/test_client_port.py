@@ -65,7 +65,7 @@ def test_more_requests_than_may_wait_are_all_carried_out_without_a_tick(
     caller.say(b"".join(create(number, b"/n%d" % number) for number in range(35)))
     sizes = []
     while world.replica.has_outstanding:
-        sizes.append(world.replica.outstanding_count)
+        sizes.append(world.replica.role.outstanding_count)
         world.finish_disk()
         world.turn()
     assert sizes == [10, 10, 10, 5]
@@ -186,6 +186,39 @@ def test_one_too_many_is_refused_until_another_leaves(
     world.join()
     second.say(request(XID_PING, Opcode.PING))
     assert len(second.replies()) == 1
+
+
+def test_of_many_refusals_one_a_second_is_logged_and_the_others_are_counted(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world(connections_max=1)
+    world.join()
+    for _ in range(5):
+        assert world.call().is_hung_up_on
+    assert len(caplog.messages) == 1
+    world.pass_time(1_500)
+    assert caplog.messages[1:] == ["4 more connections refused: 1 connections in all (maxCnxns)"]
+    assert world.replica.figures.connections_rejected == 5
+    world.pass_time(2_000)
+    assert world.call().is_hung_up_on
+    assert len(caplog.messages) == 3
+
+
+def test_of_many_greetings_that_fail_alike_one_a_second_is_logged(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = make_world()
+    for _ in range(3):
+        world.call().say(greeting(last_zxid=99))
+    joined = world.join()
+    joined.say(b"\0\0\0\1")
+    assert [message.partition("closed: ")[2] for message in caplog.messages] == [
+        "the client has seen zxid 0x63, this server only 0x0: it must look for another server",
+        "a frame of 1 bytes is too short for a request",
+    ]
+    world.pass_time(1_500)
+    assert caplog.messages[2].startswith("2 more connections without a session closed: the client has seen zxid 0x63")
 
 
 class Exhausted(socket.socket):

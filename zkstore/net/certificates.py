@@ -9,19 +9,17 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 from zkstore.errors import ConfigError
+from zkstore.net.files import LOOK_EVERY_S, FileWatch
 
 logger = logging.getLogger(__name__)
-
-_LOOK_EVERY_S: Final = 5.0
 
 _JKS_MAGIC: Final = bytes.fromhex("feedfeed")
 _DER_SEQUENCE: Final = b"\x30"
@@ -29,11 +27,46 @@ _CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE---
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 _REVOCATIONS: Final = re.compile(rb"-----BEGIN X509 CRL-----")
 
-_KEY_STORE: Final = "ssl.keyStore.location"
-_KEY_FILE: Final = "zkstore.tlsKeyFile"
-_PASSWORD_FILE: Final = "ssl.keyStore.passwordPath"
-_TRUST_STORE: Final = "ssl.trustStore.location"
-_CRL_FILE: Final = "zkstore.tlsCrlFile"
+
+class SettingNames(NamedTuple):
+    """What the settings are called."""
+
+    key_store: str
+    key_file: str
+    password: str
+    password_file: str
+    trust_store: str
+    crl_file: str
+    client_auth: str
+    versions: str
+    ciphers: str
+
+
+CLIENTS_NAMES: Final = SettingNames(
+    key_store="ssl.keyStore.location",
+    key_file="zkstore.tlsKeyFile",
+    password="ssl.keyStore.password",
+    password_file="ssl.keyStore.passwordPath",
+    trust_store="ssl.trustStore.location",
+    crl_file="zkstore.tlsCrlFile",
+    client_auth="ssl.clientAuth",
+    versions="ssl.enabledProtocols",
+    ciphers="ssl.ciphersuites",
+)
+"""Where clients are served."""
+
+PEERS_NAMES: Final = SettingNames(
+    key_store="ssl.quorum.keyStore.location",
+    key_file="zkstore.quorumTlsKeyFile",
+    password="ssl.quorum.keyStore.password",
+    password_file="ssl.quorum.keyStore.passwordPath",
+    trust_store="ssl.quorum.trustStore.location",
+    crl_file="zkstore.quorumTlsCrlFile",
+    client_auth="ssl.quorum.clientAuth",
+    versions="ssl.quorum.enabledProtocols",
+    ciphers="ssl.quorum.ciphersuites",
+)
+"""Between servers."""
 
 
 class ClientAuth(Enum):
@@ -62,6 +95,8 @@ class TlsSettings:
         ca_file: whose certificates clients may have; None trusts nobody.
         crl_file: certificates that were revoked, one list for each authority that issues clients' certificates.
         ciphers: by their standard names (`TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`); empty is OpenSSL's choice.
+        checks_names: whether a server that is dialled must have a certificate for the name it is dialled by.
+        names: what the settings are called, for messages.
     """
 
     certificate_file: Path
@@ -73,6 +108,8 @@ class TlsSettings:
     client_auth: ClientAuth = ClientAuth.NEED
     versions: frozenset[ssl.TLSVersion] = frozenset({ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3})
     ciphers: tuple[str, ...] = ()
+    checks_names: bool = False
+    names: SettingNames = CLIENTS_NAMES
 
     @property
     def files(self) -> list[Path]:
@@ -82,54 +119,70 @@ class TlsSettings:
 
 
 class Certificates:
-    """The TLS context for the next connection. Raises ConfigError if the files do not fit at the start."""
+    """The TLS contexts for the next connection. Raises ConfigError if the files do not fit at the start.
 
-    def __init__(self, settings: TlsSettings) -> None:
+    Attributes:
+        context: for connections that are accepted.
+        dialling_context: for those that are dialled; None unless `dials`.
+    """
+
+    def __init__(self, settings: TlsSettings, *, dials: bool = False) -> None:
         self._settings = settings
-        self._seen = _looks(settings.files)
-        self.context = load_context(settings)
+        self._dials = dials
+        self._files = FileWatch(settings.files)
+        self.context, self.dialling_context = self._load()
 
     async def watch(self) -> None:
         """Look at the files every few seconds, until cancelled."""
         while True:
-            await trio.sleep(_LOOK_EVERY_S)
+            await trio.sleep(LOOK_EVERY_S)
             self.refresh()
 
     def refresh(self, *, even_if_unchanged: bool = False) -> None:
         """Read the files again if one has changed; connections that are open keep what they agreed on."""
-        seen = _looks(self._settings.files)
-        if seen == self._seen and not even_if_unchanged:
+        if not self._files.has_changed() and not even_if_unchanged:
             return
-        self._seen = seen
         try:
-            self.context = load_context(self._settings)
+            self.context, self.dialling_context = self._load()
         except ConfigError as error:
             logger.error("the TLS files do not fit; what was read before stays in use. %s", error)
         else:
             logger.info("read the TLS files anew: new connections get %s", self._settings.certificate_file)
 
+    def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext | None]:
+        """All or nothing."""
+        return load_context(self._settings), load_context(self._settings, dials=True) if self._dials else None
 
-def load_context(settings: TlsSettings) -> ssl.SSLContext:
-    """The context of a server. Raises ConfigError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+def load_context(settings: TlsSettings, *, dials: bool = False) -> ssl.SSLContext:
+    """The context of a server, or of one that dials another server. Raises ConfigError."""
+    names = settings.names
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if dials else ssl.PROTOCOL_TLS_SERVER)
     # Clients stay for hours; resuming would save nothing, and would let a session outlive a certificate.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
-    context.num_tickets = 0
-    _agree_on(context, settings.versions, settings.ciphers)
+    if not dials:
+        context.num_tickets = 0
+    _agree_on(context, settings)
     _load_key(context, settings)
     if settings.ca_file is not None:
-        _load(context, settings.ca_file, _TRUST_STORE, _CERTIFICATE, "certificate of an authority")
+        _load(context, settings.ca_file, names.trust_store, _CERTIFICATE, "certificate of an authority", names)
     elif settings.client_auth is not ClientAuth.NONE:
         raise ConfigError(
-            f"ssl.clientAuth={settings.client_auth.value} needs {_TRUST_STORE}: name a PEM file with the certificates "
-            "of those who issue the clients' ones, or give ssl.clientAuth=none to let clients in without a certificate"
+            f"{names.client_auth}={settings.client_auth.value} needs {names.trust_store}: name a PEM file with the "
+            f"certificates of those who issue the clients' ones, or give {names.client_auth}=none to let clients in "
+            "without a certificate"
         )
     if settings.crl_file is not None:
-        _load(context, settings.crl_file, _CRL_FILE, _REVOCATIONS, "list of revoked certificates (X509 CRL)")
+        _load(
+            context, settings.crl_file, names.crl_file, _REVOCATIONS, "list of revoked certificates (X509 CRL)", names
+        )
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     # As in Java, whatever is trusted is trusted for itself, not only if it is a root.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_mode = _VERIFY_MODES[settings.client_auth]
+    if dials:
+        context.check_hostname = settings.checks_names
+    else:
+        context.verify_mode = _VERIFY_MODES[settings.client_auth]
     return context
 
 
@@ -137,10 +190,11 @@ def load_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def _load_key(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    names = settings.names
     certificate, key = settings.certificate_file, settings.key_file or settings.certificate_file
-    key_setting = _KEY_STORE if settings.key_file is None else _KEY_FILE
-    _demand(_read(certificate, _KEY_STORE), _CERTIFICATE, "certificate", certificate, _KEY_STORE)
-    _demand(_read(key, key_setting), _PRIVATE_KEY, "private key", key, key_setting)
+    key_setting = names.key_store if settings.key_file is None else names.key_file
+    _demand(_read(certificate, names.key_store), _CERTIFICATE, "certificate", certificate, names.key_store, names)
+    _demand(_read(key, key_setting), _PRIVATE_KEY, "private key", key, key_setting, names)
     asked = False
 
     def password() -> str:
@@ -154,7 +208,7 @@ def _load_key(context: ssl.SSLContext, settings: TlsSettings) -> None:
         if error.reason == "KEY_VALUES_MISMATCH":
             complaint = f"the private key in it does not belong to the first certificate in {certificate}"
         elif asked:
-            complaint = "the password does not open the private key; correct ssl.keyStore.password or passwordPath"
+            complaint = f"the password does not open the private key; correct {names.password} or passwordPath"
         else:
             complaint = f"the certificate or the private key is damaged ({error.reason or error}); export them again"
         raise ConfigError(f"{key_setting}={key}: {complaint}") from None
@@ -164,11 +218,11 @@ def _load_key(context: ssl.SSLContext, settings: TlsSettings) -> None:
 
 def _password(settings: TlsSettings, key: Path, key_setting: str) -> str:
     if settings.key_password_file is not None:
-        return _read(settings.key_password_file, _PASSWORD_FILE).decode("utf-8", "replace").strip("\r\n")
+        return _read(settings.key_password_file, settings.names.password_file).decode("utf-8", "replace").strip("\r\n")
     if settings.key_password is None:
         raise ConfigError(
-            f"{key_setting}={key}: the private key is encrypted; give ssl.keyStore.password, or {_PASSWORD_FILE} "
-            "with the path of a file that holds the password"
+            f"{key_setting}={key}: the private key is encrypted; give {settings.names.password}, or "
+            f"{settings.names.password_file} with the path of a file that holds the password"
         )
     return settings.key_password
 
@@ -176,8 +230,10 @@ def _password(settings: TlsSettings, key: Path, key_setting: str) -> str:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _load(context: ssl.SSLContext, path: Path, setting: str, wanted: re.Pattern[bytes], name: str) -> None:
-    _demand(_read(path, setting), wanted, name, path, setting)
+def _load(
+    context: ssl.SSLContext, path: Path, setting: str, wanted: re.Pattern[bytes], what: str, names: SettingNames
+) -> None:
+    _demand(_read(path, setting), wanted, what, path, setting, names)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as error:
@@ -195,13 +251,15 @@ def _read(path: Path, setting: str) -> bytes:
         ) from None
 
 
-def _demand(content: bytes, wanted: re.Pattern[bytes], name: str, path: Path, setting: str) -> None:
+def _demand(
+    content: bytes, wanted: re.Pattern[bytes], what: str, path: Path, setting: str, names: SettingNames
+) -> None:
     if wanted.search(content):
         return
     if not content.startswith((_JKS_MAGIC, _DER_SEQUENCE)):
-        raise ConfigError(f"{setting}={path}: there is no {name} in PEM form in it (-----BEGIN ...-----)")
+        raise ConfigError(f"{setting}={path}: there is no {what} in PEM form in it (-----BEGIN ...-----)")
     pem = path.with_suffix(".pem")
-    if setting == _TRUST_STORE:
+    if setting == names.trust_store:
         command = f"keytool -list -rfc -keystore {path} > {pem}"
     elif content.startswith(_JKS_MAGIC) or path.suffix.lower() == ".bcfks":
         p12 = path.with_suffix(".p12")
@@ -214,23 +272,11 @@ def _demand(content: bytes, wanted: re.Pattern[bytes], name: str, path: Path, se
     raise ConfigError(f"{setting}={path}: a Java or PKCS12 store; zkstore reads PEM. Convert it by: {command}")
 
 
-def _looks(paths: Iterable[Path]) -> list[tuple[int, int, int] | None]:
-    """What changes when a file does; None where there is none."""
-    looks: list[tuple[int, int, int] | None] = []
-    for path in paths:
-        try:
-            stat = path.stat()
-        except OSError:
-            looks.append(None)
-        else:
-            looks.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return looks
-
-
 # --- what may be agreed on ------------------------------------------------------------------------
 
 
-def _agree_on(context: ssl.SSLContext, versions: frozenset[ssl.TLSVersion], ciphers: tuple[str, ...]) -> None:
+def _agree_on(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    versions, ciphers, names = settings.versions, settings.ciphers, settings.names
     if ciphers:
         older = [name for name in ciphers if "_WITH_" in name]
         # TLS 1.3 has three ciphers with names of their own, all of them strong; naming one asks for that version.
@@ -240,14 +286,14 @@ def _agree_on(context: ssl.SSLContext, versions: frozenset[ssl.TLSVersion], ciph
             if (len(older) < len(ciphers) if version is ssl.TLSVersion.TLSv1_3 else bool(older))
         }
         if not kept:
-            raise ConfigError("ssl.ciphersuites: none of them is for one of ssl.enabledProtocols; name others")
+            raise ConfigError(f"{names.ciphers}: none of them is for one of {names.versions}; name others")
         versions = frozenset(kept)
         if older:
             try:
                 context.set_ciphers(":".join(map(openssl_name, older)))
             except ssl.SSLError:
                 raise ConfigError(
-                    f"ssl.ciphersuites={','.join(ciphers)}: OpenSSL has none of them; leave the setting out, or name "
+                    f"{names.ciphers}={','.join(ciphers)}: OpenSSL has none of them; leave the setting out, or name "
                     "ciphers such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
                 ) from None
     context.minimum_version = min(versions)
