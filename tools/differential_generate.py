@@ -53,6 +53,7 @@ class Generator:
         self._steps: list[Step] = []
         self._sessions: list[str] = []
         self._open: dict[str, str] = {}
+        self._declined: set[str] = set()
         self._bodies = Bodies(self._random)
 
     def script(self, count: int) -> list[Step]:
@@ -97,7 +98,7 @@ class Generator:
             (3, self._auth),
             (1, self._bad_auth),
             (1, lambda: request(Opcode.RECONFIG, bodies.reconfig())),
-            (1, lambda: request(Opcode.SASL, SaslPacket(b""))),
+            (1, self._sasl),
             (5, self._reconnect),
             (1, self._hang_up),
             (1.5, lambda: request(Opcode.CLOSE_SESSION, b"", is_last=True)),
@@ -128,6 +129,7 @@ class Generator:
         for other in [label for label, held in self._open.items() if held == session]:
             del self._open[other]
         self._open[link] = session
+        self._declined.discard(link)
 
     def _reconnect(self) -> None:
         choose = self._random
@@ -253,6 +255,12 @@ class Generator:
     def _bad_auth(self) -> None:
         self._break_burst()
         self._request(Opcode.AUTH, self._bodies.bad_auth(), xid=XID_AUTH, is_last=True)
+
+    def _sasl(self) -> None:
+        link = self._burst_link()
+        if link not in self._declined:
+            self._declined.add(link)
+            self._request(Opcode.SASL, SaslPacket(b""), link=link)
 
     def _unknown(self) -> None:
         opcode = self._random.choice(values.UNKNOWN_OPCODES)

@@ -250,6 +250,11 @@ DELIBERATE: tuple[Deliberate, ...] = (
         "not asked",
     ),
     Deliberate(
+        "A sasl packet behind one that was declined ends the connection; Apache's declines every one.",
+        "kazoo answers each refusal with its next packet, for ever.",
+        "each connection asks once",
+    ),
+    Deliberate(
         "A ping is answered at once, in front of what is still under way.",
         "Clients take a late answer to a ping for the server's death; a slow disk is none.",
         "in a burst, answers to ping, auth and sasl are compared without their place, and pings' without zxid",

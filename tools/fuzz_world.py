@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
-from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.conversation import Conversation
 from zkstore.replica.replica import Replica, ReplicaSettings
 from zkstore.replica.sasl import SaslSettings
+from zkstore.replica.throttle import RequestLimits
+from zkstore.replica.waiting import State
 from zkstore.wire import jute, segment
 from zkstore.wire.opcodes import XID_NOTIFICATION, Opcode
 from zkstore.wire.records import ConnectRequest, CreateRequest
@@ -28,6 +30,7 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {"sasl": _LENIENT_SASL, "demanded_schemes": frozenset({"digest"}), "enforce_quota": True},
     {"outstanding_max": 1, "frame_bytes_max": 200},
     {"extended_types": False, "skip_acl": True},
+    {"requests": RequestLimits(1, wait_ms_max=5_000, drops_stale=True), "reconfig_enabled": True},
 )
 """Settings under which other code runs; an input names one."""
 
@@ -51,6 +54,7 @@ class World:
             last_crc=0,
             make_password=lambda: next(passwords),
         )
+        self.leading = self.replica.lead()
         self.replica.words = {b"ruok": lambda asking, rest: b"imok", b"stmk": _trace_mask}
         self.clients: list[Client] = []
         self._sealed: deque[Segment] = deque()
@@ -83,19 +87,19 @@ class World:
 
     def run_disk(self, segments: int) -> bool:
         """Seal what there is and write so many segments; whether anything was to be done."""
-        sealed = self.replica.next_segment()
+        sealed = self.leading.next_segment()
         if sealed is not None:
             self._sealed.append(sealed)
         for _ in range(min(segments, len(self._sealed))):
             written = self._sealed.popleft()
             self._durable.append(written)
-            self.replica.durable(written.last_zxid)
+            self.replica.commit_to(written.last_zxid)
         return sealed is not None
 
     def lose(self) -> None:
         """The disk is full."""
         self._sealed.clear()
-        self.replica.lose_proposals()
+        self.leading.lose_proposals()
 
     def pass_time(self, by_ms: int) -> None:
         self.replica.now_ms += by_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from zkstore.cli.shell.quotas import Quota
 from zkstore.cli.shell.shell import Settings, Shell
 from zkstore.cli.shell.syntax import split
 from zkstore.client import OPEN_ACL, Acl, Stat
-from zkstore.errors import NodeExistsError, NoNodeError, NotEmptyError
+from zkstore.errors import NodeExistsError, NoNodeError, NotEmptyError, ReconfigDisabledError
 
 STAT = Stat(1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1)
 
@@ -41,6 +42,8 @@ class FakeClient:
         self.data: dict[str, bytes | None] = {}
         self.acls: dict[str, tuple[Acl, ...]] = {}
         self.transactions: list[list[str]] = []
+        self.config: bytes | None = None
+        self.asked: dict[str, Any] = {}
         for path in ("/", "/zookeeper", "/zookeeper/quota", "/a", "/a/b", "/a/b/c", "/a/d"):
             self.data[path] = b""
 
@@ -76,6 +79,18 @@ class FakeClient:
         if await self.children(path):
             raise NotEmptyError(path)
         del self.data[path]
+
+    async def get_config(self, *, watch: Any) -> tuple[bytes | None, Stat]:
+        return self.config, STAT
+
+    async def reconfigure(self, **asked: Any) -> tuple[bytes | None, Stat]:
+        if self.config is None:
+            raise ReconfigDisabledError
+        self.asked = asked
+        return self.config, STAT
+
+    async def add_auth(self, scheme: str, credential: bytes | None) -> None:
+        self.asked = {scheme: credential}
 
     async def set_acl(self, path: str, acl: tuple[Acl, ...], *, version: int) -> Stat:
         self._check(path)
@@ -132,6 +147,16 @@ async def shell(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Async
         ("setquota -n 1 -b 1 /a", 2, "", "setquota takes one of"),
         ("setquota -n 1 /nope", 1, "", "/nope does not exist.\n"),
         ("redo 5", 2, "", "Command index out of range\n"),
+        ("config", 0, "\n", ""),
+        ("config -c", 0, " \n", ""),
+        ("reconfig -add server.5=a:1:2;3", 1, "", "KeeperErrorCode = Reconfig is disabled\n"),
+        ("reconfig", 2, "", "reconfig [-s] [-v version] [[-file path] | "),
+        ("reconfig -s", 2, "", "reconfig [-s] [-v version] [[-file path] | "),
+        ("reconfig -add", 2, "", "Missing argument for option: -add\n"),
+        ("reconfig -v xyz -remove 1", 2, "", "-v must be followed by a long (configuration version)\n"),
+        ("reconfig -add a -members b", 2, "", "Can't use -file or -members together with -add or -remove (mixing"),
+        ("reconfig -file a -members b", 2, "", "Can't use -file and -members together (conflicting"),
+        ("reconfig -file /nowhere/at/all", 2, "", "Error processing /nowhere/at/all: "),
     ],
 )
 async def test_a_command_prints_its_answer(
@@ -156,6 +181,47 @@ async def test_set_acl_reaches_the_top_last(shell: Shell) -> None:
     client: Any = shell.client
     assert await execute(shell, ["setAcl", "-R", "/a", "world:anyone:r"]) == 0
     assert list(client.acls) == ["/a/b", "/a/d", "/a/b/c", "/a"]
+
+
+@pytest.mark.trio
+async def test_members_are_changed_and_shown(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    client: Any = shell.client
+    client.config = b"server.1=One:2888:3888:participant;0.0.0.0:2181\nversion=100000003"
+    line = "reconfig -s -v 1F -add server.2=Two:1:2;3 -remove 7 -add server.3=Three:1:2;3 -remove 8"
+    assert await execute(shell, split(line)) == 0
+    assert client.asked == {
+        "joining": "server.2=two:1:2;3,server.3=three:1:2;3",
+        "leaving": "7,8",
+        "members": None,
+        "from_version": 0x1F,
+    }
+    out = capsys.readouterr().out
+    assert out.startswith(f"Committed new configuration:\n{client.config.decode()}\ncZxid = 0x1\n")
+    assert await execute(shell, ["config", "-c"]) == 0
+    assert capsys.readouterr().out == "100000003 One:2181\n"
+
+
+@pytest.mark.trio
+async def test_members_may_come_from_a_file(shell: Shell, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    client: Any = shell.client
+    client.config = b"version=1"
+    path = tmp_path / "zoo.cfg.dynamic"
+    path.write_text("# all\nserver.1=a:2888:3888:participant;2181\nserver.2 = B:2888:3888;2181\nversion=100000000\n")
+    assert await execute(shell, ["reconfig", "-file", str(path)]) == 0
+    assert client.asked["members"] == "server.1=a:2888:3888:participant;2181\nserver.2=B:2888:3888;2181"
+    for content, complaint in (("server.1=a\n", "does not have the form"), ("version=1\n", "it names no server")):
+        path.write_text(content)
+        assert await execute(shell, ["reconfig", "-file", str(path)]) == 2
+        assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.trio
+async def test_an_identity_may_be_asked_for_without_saying_more(shell: Shell) -> None:
+    client: Any = shell.client
+    assert await execute(shell, ["addauth", "x509"]) == 0
+    assert client.asked == {"x509": None}
+    assert await execute(shell, ["addauth", "digest", "a:b"]) == 0
+    assert client.asked == {"digest": b"a:b"}
 
 
 @pytest.mark.trio

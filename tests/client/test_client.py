@@ -28,6 +28,7 @@ from zkstore.wire.records import (
     DeleteRequest,
     PathRequest,
     PathWatchRequest,
+    ReconfigRequest,
     RemoveWatchesRequest,
     SetAclRequest,
     SetDataRequest,
@@ -128,6 +129,20 @@ OPERATIONS: dict[str, tuple[Callable[[Client], Awaitable[Any]], Opcode, Any, byt
         PathWatchRequest(b"/zookeeper/config", False),
         DataResponse(b"version=0", STAT).encode(),
         (b"version=0", STAT),
+    ),
+    "reconfigure": (
+        lambda client: client.reconfigure(joining="server.2=b:1:2;3", leaving="1", from_version=0x10),
+        Opcode.RECONFIG,
+        ReconfigRequest("server.2=b:1:2;3", "1", None, 0x10),
+        DataResponse(b"version=11", STAT).encode(),
+        (b"version=11", STAT),
+    ),
+    "reconfigure, all members": (
+        lambda client: client.reconfigure(members="server.2=b:1:2;3"),
+        Opcode.RECONFIG,
+        ReconfigRequest(None, None, "server.2=b:1:2;3", -1),
+        DataResponse(None, STAT).encode(),
+        (None, STAT),
     ),
     "ephemerals": (
         lambda client: client.ephemerals("/e"),

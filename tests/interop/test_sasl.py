@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kazoo.exceptions import AuthFailedError, KazooException
 from kazoo.security import ACL, Id
 
 from tests.interop.conftest import StartServer
-from tests.interop.processes import ServerProcess
+from tests.interop.processes import ServerProcess, wait_until
 from tests.interop.shells import Said, Shell, zkcli
 
 pytestmark = pytest.mark.interop
@@ -56,6 +57,26 @@ def test_kazoo_with_another_password_is_refused_and_no_secret_is_logged(server: 
     assert server.logged("authentication by sasl failed")
     for secret in (SECRET, "hunter2", "hero"):
         assert secret not in server.log_text()
+
+
+def test_a_user_who_is_added_to_the_file_logs_in_and_one_who_is_taken_out_does_not(
+    server: ServerProcess, users: Path
+) -> None:
+    users.write_text(f'Server {{ {_MODULE} user_bob="another secret"; }};')
+    server.send(signal.SIGHUP)
+    wait_until(lambda: server.logged("read the file of users anew"))
+    client = kazoo(server, "another secret")
+    client.start(20)
+    assert client.exists("/") is not None
+    client.stop()
+    client.close()
+    late = kazoo(server, SECRET)
+    late.start(20)
+    with pytest.raises(AuthFailedError):
+        late.get("/")
+    late.stop()
+    late.close()
+    assert "secret" not in server.log_text()
 
 
 def apache(tmp_path: Path, server: ServerProcess, password: str, *lines: str) -> Said:

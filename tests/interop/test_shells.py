@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.interop.conftest import StartServer
 from tests.interop.processes import ServerProcess
 from tests.interop.shells import Said, Shell, zkcli, zkstore_shell
 
@@ -95,6 +96,24 @@ def test_a_shell_goes_on_over_a_kill_and_restart(server: ServerProcess, shell: S
         at.wait_for("[brief, kept, zookeeper]")
         at.type("set /kept after")
         at.wait_for("type:NodeDataChanged path:/kept")
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        ((), "KeeperErrorCode = Reconfig is disabled"),
+        (("--reconfig-enabled", "true"), "KeeperErrorCode = Unimplemented"),
+    ],
+)
+def test_a_server_alone_refuses_other_members(
+    start_server: StartServer, shell: Shell, flags: tuple[str, ...], answer: str
+) -> None:
+    server = start_server(*flags)
+    add, members = "reconfig -s -v 1F -add server.5=a:1:2;3 -remove 7", "reconfig -members server.1=a:1:2;3"
+    said = shell.run(server, add, members, "reconfig -add a -members b", "config")
+    assert said.err[:2] == [answer, answer]
+    assert said.err[2].startswith("Can't use -file or -members together with -add or -remove")
+    assert results(said) == []
 
 
 def test_all_kinds_of_znodes(server: ServerProcess, shell: Shell) -> None:

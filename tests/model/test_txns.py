@@ -17,6 +17,7 @@ def test_the_numbers_of_the_kinds_never_change() -> None:
         6: "SetAclTxn",
         7: "MultiTxn",
         8: "ErrorTxn",
+        9: "ReconfigTxn",
     }
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from zkstore.model.acl import OPEN_ACL
 from zkstore.model.stat import Stat
-from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.conversation import Conversation
+from zkstore.replica.waiting import State
 from zkstore.wire import jute
 from zkstore.wire.jute import AclList, Reader
 from zkstore.wire.multi import MultiRequest, MultiResponse, Op, Result

@@ -6,6 +6,7 @@ import pytest
 
 from zkstore.model.tree import Tree
 from zkstore.replica.conversation import Conversation
+from zkstore.replica.leading import Leading
 from zkstore.replica.replica import Replica, ReplicaSettings
 
 PASSWORD = "f22acd4a97e69d6d20a49bb638eadb38"
@@ -17,7 +18,7 @@ REFUSED = "00000025 00000000 00000000 0000000000000000 00000010 0000000000000000
 @pytest.fixture
 def replica() -> Replica:
     # The clock's low 40 bits are what a session's id takes from it.
-    return Replica(
+    replica = Replica(
         Tree.new(),
         ReplicaSettings(server_id=1),
         now_ms=0,
@@ -25,6 +26,8 @@ def replica() -> Replica:
         last_crc=0,
         make_password=lambda: bytes.fromhex(PASSWORD),
     )
+    replica.lead()
+    return replica
 
 
 @pytest.fixture
@@ -35,8 +38,10 @@ def conversation(replica: Replica) -> Conversation:
 def exchange(replica: Replica, conversation: Conversation, request: str) -> str:
     """The answer to some bytes, once the disk has finished; both as hex without blanks."""
     conversation.receive(bytes.fromhex(request))
-    while sealed := replica.next_segment():
-        replica.durable(sealed.last_zxid)
+    leading = replica.role
+    assert isinstance(leading, Leading)
+    while sealed := leading.next_segment():
+        replica.commit_to(sealed.last_zxid)
     answer = b"".join(conversation.out).hex()
     conversation.out.clear()
     return answer

@@ -7,7 +7,7 @@ import pytest
 from tests.replica.clients import Client
 from tests.replica.world import World
 from zkstore import limits
-from zkstore.replica.conversation import State
+from zkstore.replica.waiting import State
 from zkstore.wire import jute
 from zkstore.wire.opcodes import XID_PING, Opcode
 from zkstore.wire.records import AuthPacket
@@ -85,7 +85,7 @@ def test_one_report_of_the_disk_may_cover_several_segments(client: Client) -> No
     client.send.create(b"/b")
     last = client.world.seal()
     assert last is not None
-    client.world.replica.durable(last.last_zxid)
+    client.world.replica.commit_to(last.last_zxid)
     client.world.segments += client.world.sealed
     client.world.sealed.clear()
     assert [answer.path for answer in client.answers()] == [b"/a", b"/b"]

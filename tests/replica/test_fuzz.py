@@ -191,5 +191,5 @@ def send_set(client: Client, xid: int, body: bytes, is_quick: bool) -> None:
         client.receive(framed((Opcode.SET_DATA, body), xid))
         return
     conversation, replica = client.conversation, client.world.replica
-    proposal = replica.propose_request(conversation, xid, Opcode.SET_DATA, jute.Reader(body))
+    proposal = replica.role.propose_request(conversation, xid, Opcode.SET_DATA, jute.Reader(body))
     conversation.waiting.append(proposal)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.replica.clients import Client
 from tests.replica.world import World
-from zkstore.replica.conversation import State
+from zkstore.replica.waiting import State
 
 
 @pytest.mark.parametrize(("asked_ms", "granted_ms"), [(30_000, 30_000), (1, 4_000), (-5, 4_000), (1 << 30, 40_000)])
@@ -37,7 +37,7 @@ def test_requests_behind_the_connect_request_wait_for_the_session_and_run_in_ord
     stranger.greet()
     stranger.send.create(b"/a", b"1")
     stranger.send.get_data(b"/a")
-    assert world.replica.outstanding_count == 1
+    assert world.replica.role.outstanding_count == 1
     world.run_disk()
     connected, created, read = stranger.frames()
     assert len(connected) == 37

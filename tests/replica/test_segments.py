@@ -67,7 +67,7 @@ def test_too_many_writes_under_way_stop_those_who_have_one(client: Client) -> No
     replica.settings = type(replica.settings)(outstanding_max=2)
     for number in range(3):
         client.send.create(b"/n%d" % number)
-    assert replica.is_overloaded
+    assert replica.role.is_overloaded
     assert client.conversation.is_blocked
     assert not other.conversation.is_blocked
     client.world.run_disk()

@@ -131,7 +131,7 @@ def test_ephemerals_stay_when_their_session_only_deletes_their_neighbours(client
 
 def test_a_session_may_be_ended_by_the_server(client: Client) -> None:
     client.create(b"/e", flags=1)
-    sessions.close(client.world.replica, client.session_id)
+    sessions.close(client.world.leading, client.session_id)
     client.world.run_disk()
     assert client.is_ended
     assert b"/e" not in client.world.tree.records
@@ -140,8 +140,8 @@ def test_a_session_may_be_ended_by_the_server(client: Client) -> None:
 def test_ending_a_session_twice_is_harmless(client: Client) -> None:
     client.create(b"/e", flags=1)
     client.send.close()
-    sessions.close(client.world.replica, client.session_id)
-    sessions.close(client.world.replica, 0x1234)
+    sessions.close(client.world.leading, client.session_id)
+    sessions.close(client.world.leading, 0x1234)
     client.world.run_disk()
     assert len(client.answers()) == 1
     assert not client.world.tree.sessions
@@ -152,7 +152,7 @@ def test_many_sessions_expire_over_several_ticks(world: World) -> None:
         world.client().vanish()
     world.replica.now_ms += 40_000
     world.replica.tick()
-    first = world.replica.outstanding_count
+    first = world.replica.role.outstanding_count
     while world.replica.tracker.next_due_ms is not None:
         world.replica.tick()
     world.run_disk()

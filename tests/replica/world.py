@@ -33,6 +33,7 @@ class World:
             last_crc=last_crc,
             make_password=lambda: next(self._passwords).to_bytes(16, "big"),
         )
+        self.leading = self.replica.lead()
 
     @property
     def tree(self) -> Tree:
@@ -50,7 +51,7 @@ class World:
 
     def seal(self) -> Segment | None:
         """Hand one segment to the disk, which does not finish yet."""
-        sealed = self.replica.next_segment()
+        sealed = self.leading.next_segment()
         if sealed is not None:
             self.sealed.append(sealed)
         return sealed
@@ -60,7 +61,7 @@ class World:
         for _ in range(count):
             written = self.sealed.popleft()
             self.segments.append(written)
-            self.replica.durable(written.last_zxid)
+            self.replica.commit_to(written.last_zxid)
 
     def run_disk(self) -> None:
         """Seal and finish until nothing is under way."""
@@ -71,7 +72,7 @@ class World:
     def lose(self) -> None:
         """The disk is full."""
         self.sealed.clear()
-        self.replica.lose_proposals()
+        self.leading.lose_proposals()
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -1,11 +1,14 @@
 """What a server is told, from every source."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from zkstore import limits
 from zkstore.errors import ConfigError
+from zkstore.replica.throttle import RequestLimits
+from zkstore.server import throttles
 from zkstore.server.config import Config, load
 from zkstore.server.settings import SETTINGS
 
@@ -169,6 +172,12 @@ def test_toml_takes_either_name_and_its_own_types(tmp_path: Path) -> None:
         ("zkstore.logLevel=loud", "zkstore.logLevel=loud: give debug, info, warning or error"),
         ("jute.maxbuffer=2000000000", "jute.maxbuffer=2000000000: give a whole number from 64 to 1073741824"),
         ("dataLogDir=", "dataLogDir=: give the path of a directory"),
+        (
+            "connection_throttle_drop_increase=1.1",
+            "connection_throttle_drop_increase=1.1: give a number from 0 to 1, such as 0.02",
+        ),
+        ("connection_throttle_decrease_ratio=", "connection_throttle_decrease_ratio=: give a number from 0 to 1"),
+        ("request_throttle_max_requests=-1", "request_throttle_max_requests=-1: give a whole number from 0"),
     ],
 )
 def test_a_value_without_sense_is_named_with_its_place_and_with_what_would_do(
@@ -296,16 +305,66 @@ def test_unknown_settings_are_warned_of_with_the_likely_one(tmp_path: Path) -> N
     ]
 
 
+def test_throttling_is_told_by_zookeepers_keys(tmp_path: Path) -> None:
+    config, warnings = load_lines(
+        tmp_path,
+        "connection_throttle_tokens=10",
+        "connection_throttle_fill_time=100",
+        "connection_throttle_fill_count=2",
+        "connection_throttle_freeze_time=50",
+        "connection_throttle_drop_increase=0.1",
+        "connection_throttle_drop_decrease=.01",
+        "connection_throttle_decrease_ratio=1",
+        "connection_throttle_weight_enabled=true",
+        "connection_throttle_global_session_weight=5",
+        "connection_throttle_renew_session_weight=4",
+        "connection_throttle_local_session_weight=1",
+        "zookeeper.request_throttle_max_requests=20000",
+        "request_throttle_stall_time=100",
+        "request_throttle_drop_stale=true",
+        "request_stale_latency_check=true",
+        "request_stale_connection_check=true",
+        "request_throttler.shutdownTimeout=10000",
+        "throttled_op_wait_time=3000",
+    )
+    assert warnings == []
+    assert throttles.requests(config) == RequestLimits(20_000, wait_ms_max=3_000, drops_stale=True)
+    blue = (config.throttle_freeze_ms, config.throttle_drop_increase, config.throttle_drop_decrease)
+    assert (*blue, config.throttle_decrease_ratio) == (50, 0.1, 0.01, 1.0)
+    bucket = throttles.connections(replace(config, throttle_freeze_ms=None))
+    assert [bucket.take(0, is_renewed=True) for _ in range(13)] == [True] * 12 + [False]
+
+
+def test_by_default_nothing_is_throttled_and_stale_requests_are_dropped_only_where_age_counts() -> None:
+    assert throttles.requests(Config()) is None
+    assert throttles.requests(Config(requests_max=5)) == RequestLimits(5)
+    assert throttles.requests(Config(requests_max=5, check_request_age=True)) == RequestLimits(5, drops_stale=True)
+    assert throttles.requests(Config(requests_max=5, check_request_age=True, drop_stale_requests=False)) == (
+        RequestLimits(5)
+    )
+    bucket = throttles.connections(Config(throttle_tokens=1))
+    assert [bucket.take(0), bucket.take(0)] == [True, False]
+    assert throttles.connections(Config(throttle_tokens=1, throttle_freeze_ms=0)).take(0)
+
+
 def test_what_people_would_miss_is_warned_of(tmp_path: Path) -> None:
     _, warnings = load_lines(
-        tmp_path, "forceSync=no", "audit.enable=true", "authProvider.1=org.example.Provider", "skipACL=yes"
+        tmp_path,
+        "forceSync=no",
+        "audit.enable=true",
+        "authProvider.1=org.example.Provider",
+        "request_stale_connection_check=false",
+        "skipACL=yes",
+        "throttled_op_wait_time=5",
     )
 
     assert [line.replace(str(tmp_path), "") for line in warnings] == [
         "/zoo.cfg:2: forceSync=no: zkstore always syncs before it answers a write",
         "/zoo.cfg:3: audit.enable=true: there is no audit log",
         "/zoo.cfg:4: authProvider.1=org.example.Provider: not loaded; identities are ip, digest, x509 and sasl",
-        "/zoo.cfg:5: skipACL=yes: ACLs are not checked",
+        "/zoo.cfg:5: request_stale_connection_check=false: requests that wait are dropped with their connection",
+        "/zoo.cfg:7: throttled_op_wait_time: without request_throttle_max_requests no request waits",
+        "/zoo.cfg:6: skipACL=yes: ACLs are not checked",
     ]
 
 

@@ -15,6 +15,7 @@ from tests.interop.raw import Reply, create, greeting
 from zkstore.errors import DiskFullError, StorageError
 from zkstore.model.tree import Tree
 from zkstore.replica.conversation import Conversation
+from zkstore.replica.member import alone
 from zkstore.replica.replica import Replica, ReplicaSettings
 from zkstore.server import pipeline
 from zkstore.server.pipeline import Pipeline, Summary
@@ -63,7 +64,9 @@ class World:
             last_crc=0,
             make_password=lambda: bytes(16),
         )
-        self.pipeline = Pipeline(self.replica, cast(Store, cast(Any, self.disk)))
+        member = alone(self.replica)
+        member.start()
+        self.pipeline = Pipeline(member, cast(Store, cast(Any, self.disk)))
         self.client = self.replica.converse(("127.0.0.1", 1))
         self.client.receive(greeting())
         self.hand_over_and_collect()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from zkstore.errors import ConfigError
+from zkstore.net.files import LOOK_EVERY_S
 from zkstore.server import sasl_users
+from zkstore.server.sasl_users import SaslUsers
 
 JAAS = """
 // Of all servers.
@@ -70,3 +75,70 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"^java\.security\.auth\.login\.config=") as caught:
             sasl_users.read(path, "Server")
         assert complaint in str(caught.value)
+
+
+# --- a file that changes --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    path = tmp_path / "people"
+    path.write_text("bob = builder\nsuper = of the file\n")
+    return path
+
+
+def replace_file(path: Path, text: str) -> None:
+    """As careful people do: written beside, then moved in place."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.rename(path)
+
+
+def test_a_file_that_changes_is_read_anew_into_the_same_mapping(people: Path) -> None:
+    users = SaslUsers(people, "Server", {"super": "hero"})
+    passwords = users.passwords
+    assert passwords == {"bob": "builder", "super": "hero"}
+    users.refresh()
+    assert passwords == {"bob": "builder", "super": "hero"}
+    replace_file(people, "carol = singer\n")
+    users.refresh()
+    assert passwords == {"carol": "singer", "super": "hero"}
+
+
+def test_a_file_that_does_not_fit_changes_nothing_and_is_told_once_without_a_secret(
+    people: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    users = SaslUsers(people, "Server", {})
+    replace_file(people, "bob = hunter2\nhunter3\n")
+    users.refresh()
+    users.refresh()
+    assert users.passwords["bob"] == "builder"
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert f"{people}:2: no user and password" in record.getMessage()
+    people.unlink()
+    users.refresh()
+    assert users.passwords["bob"] == "builder"
+    replace_file(people, "bob = hunter2\n")
+    users.refresh()
+    assert users.passwords == {"bob": "hunter2"}
+    assert "hunter" not in caplog.text
+    assert caplog.records[-1].getMessage().endswith("it names 1")
+
+
+def test_at_the_start_a_file_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        SaslUsers(tmp_path / "nobody", "Server", {})
+
+
+@pytest.mark.trio
+async def test_the_file_is_looked_at_every_few_seconds(people: Path, autojump_clock: MockClock) -> None:
+    users = SaslUsers(people, "Server", {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(users.watch)
+        await trio.sleep(60)
+        replace_file(people, "carol = singer\n")
+        await trio.sleep(1.5 * LOOK_EVERY_S)
+        assert users.passwords == {"carol": "singer"}
+        nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from tests.interop.raw import RawClient, create, get_data, greeting
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import listen
+from zkstore.replica.member import alone
 from zkstore.replica.replica import Replica, ReplicaSettings
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
@@ -30,7 +31,9 @@ class World:
         self.replica = Replica(
             tree, ReplicaSettings(), now_ms=5_000, time_ms=1_000_000, last_crc=0, make_password=lambda: bytes(16)
         )
-        self.pipeline = Pipeline(self.replica, self.store)
+        member = alone(self.replica)
+        member.start()
+        self.pipeline = Pipeline(member, self.store)
         listeners = listen("127.0.0.1", 0, None)
         self.port = ClientPort(
             self.replica,

@@ -60,6 +60,18 @@ def test_scripts_ask_for_everything_that_a_client_may_ask_for() -> None:
     }
 
 
+def test_a_connection_asks_for_sasl_once() -> None:
+    asked: list[tuple[int, str]] = []
+    for seed in range(300):
+        for step in Generator(seed).script(100):
+            if isinstance(step, Connect):
+                asked = [(number, link) for number, link in asked if (number, link) != (seed, step.link)]
+            elif isinstance(step, Send) and step.opcode == Opcode.SASL:
+                assert (seed, step.link) not in asked
+                asked.append((seed, step.link))
+    assert len(asked) > 50
+
+
 def test_every_step_has_a_line_that_names_its_connection() -> None:
     for step in Generator(1).script(300):
         assert describe(step).startswith(f"{step.link}: ")

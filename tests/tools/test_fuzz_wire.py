@@ -19,6 +19,7 @@ from zkstore.wire.records import CreateRequest, PathWatchRequest
 
 CREATE = CreateRequest(b"/a", b"1", OPEN_ACL, 0).encode()
 GET = PathWatchRequest(b"/a", True).encode()
+CORPUS = Path(__file__).parents[1] / "wire" / "corpus"
 
 
 def test_two_seconds_of_it_break_no_promise(tmp_path: Path) -> None:
@@ -38,6 +39,13 @@ def test_every_seed_is_a_good_input() -> None:
     assert len(found) == len(set(found)) > 300
     for seed in found:
         attack(seed)
+
+
+def test_what_an_hour_of_it_found_breaks_no_promise() -> None:
+    kept = sorted(CORPUS.iterdir())
+    assert len(kept) > 50
+    for path in kept:
+        attack(path.read_bytes())
 
 
 def test_an_input_that_breaks_a_promise_is_kept_and_fails_again(

@@ -37,7 +37,7 @@ example:
   zkstore serve /etc/zookeeper/zoo.cfg
   zkstore serve --secure-client-port 2281 --tls-certificate-file server.pem --tls-ca-file ca.pem
 
-TLS files that change are read again, and on SIGHUP; open connections keep what they have.
+TLS files and the file of SASL users that change are read again, and on SIGHUP; open connections keep what they have.
 """
 
 

@@ -28,6 +28,7 @@ from zkstore.wire.records import (
     DeleteRequest,
     PathRequest,
     PathWatchRequest,
+    ReconfigRequest,
     RemoveWatchesRequest,
     SetAclRequest,
     SetDataRequest,
@@ -225,6 +226,24 @@ class Client:
         response = await self._ask(Opcode.GET_DATA, body, path, DataResponse.decode, noted)
         return response.data, response.stat
 
+    async def reconfigure(
+        self,
+        *,
+        joining: str | None = None,
+        leaving: str | None = None,
+        members: str | None = None,
+        from_version: int = -1,
+    ) -> tuple[bytes | None, Stat]:
+        """Change the ensemble's members; its new ones as text, and the Stat of the znode that holds them.
+
+        `joining` has server lines and `leaving` server numbers, with commas between them; or `members` has all server
+        lines. `from_version` is the version (a zxid) that the members must have now, -1 any. Raises
+        ReconfigDisabledError where the servers do not allow it, UnimplementedError from a server that stands alone.
+        """
+        body = ReconfigRequest(joining, leaving, members, from_version).encode()
+        response = await self._ask(Opcode.RECONFIG, body, None, DataResponse.decode)
+        return response.data, response.stat
+
     async def ephemerals(self, prefix: str = "/") -> list[str]:
         """Paths of this session's ephemeral znodes that begin with `prefix` as text, sorted."""
         request = PathRequest(self._chroot.to_server(prefix))
@@ -244,8 +263,11 @@ class Client:
 
     # --- identities -------------------------------------------------------------------------------
 
-    async def add_auth(self, scheme: str, credential: bytes) -> None:
-        """Prove an identity, on this connection and on those to come. A refusal ends the session's use for good."""
+    async def add_auth(self, scheme: str, credential: bytes | None) -> None:
+        """Prove an identity, on this connection and on those to come. A refusal ends the session's use for good.
+
+        `credential` is user:password for scheme digest; None where a scheme needs nothing, as x509 does.
+        """
         await self._ask(Opcode.AUTH, AuthPacket(0, scheme, credential).encode(), None, _nothing)
         self._session.add_identity(scheme, credential)
 
@@ -326,7 +348,7 @@ def connect(
     *,
     timeout_ms: int = 10_000,
     connect_timeout_ms: float | None = None,
-    auth: Iterable[tuple[str, bytes]] = (),
+    auth: Iterable[tuple[str, bytes | None]] = (),
     read_only: bool = False,
     dial: Dial = dial_tcp,
     rng: random.Random | None = None,

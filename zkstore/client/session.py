@@ -103,7 +103,7 @@ class Session:
         addresses: Iterable[Address],
         *,
         timeout_ms: int,
-        identities: Iterable[tuple[str, bytes]],
+        identities: Iterable[tuple[str, bytes | None]],
         read_only: bool,
         dial: Dial,
         rng: random.Random,
@@ -161,7 +161,7 @@ class Session:
         assert call.header is not None and call.body is not None
         return Reply(call.header.code, call.body)
 
-    def add_identity(self, scheme: str, credential: bytes) -> None:
+    def add_identity(self, scheme: str, credential: bytes | None) -> None:
         """Remember an identity that a server accepted, for the connections to come."""
         if (scheme, credential) not in self._identities:
             self._identities.append((scheme, credential))

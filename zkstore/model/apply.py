@@ -17,10 +17,11 @@ from typing import Final
 from zkstore.model import quotas
 from zkstore.model import record as records_
 from zkstore.model.acl import OPEN_ACL, Acl
-from zkstore.model.paths import parent_of
+from zkstore.model.paths import CONFIG, parent_of
 from zkstore.model.stat import STAT, STAT_BYTES, wrap32
 from zkstore.model.tree import SessionRecord, Tree
 from zkstore.model.txns import (
+    SET_DATA,
     Change,
     CloseSessionTxn,
     CreateSessionTxn,
@@ -28,6 +29,7 @@ from zkstore.model.txns import (
     DeleteTxn,
     ErrorTxn,
     MultiTxn,
+    ReconfigTxn,
     SetAclTxn,
     SetDataTxn,
     Txn,
@@ -128,6 +130,12 @@ def close_session(tree: Tree, zxid: int, txn: CloseSessionTxn) -> None:
     assert txn.session_id not in tree.ephemerals, f"session {txn.session_id:#x} left ephemerals behind"
 
 
+def reconfig(tree: Tree, zxid: int, txn: ReconfigTxn) -> bytes:
+    """New members: /zookeeper/config gets other data, and the version -1, as in ZooKeeper."""
+    changed = SetDataTxn(SET_DATA, txn.session_id, txn.cxid, txn.time_ms, CONFIG, txn.data, -1)
+    return set_data(tree, zxid, changed)
+
+
 def apply(tree: Tree, zxid: int, txn: Txn) -> None:
     """Whatever the txn says happens to the tree, which is then as of `zxid`."""
     if isinstance(txn, MultiTxn):
@@ -137,6 +145,8 @@ def apply(tree: Tree, zxid: int, txn: Txn) -> None:
         tree.open_session(txn.session_id, SessionRecord(txn.timeout_ms, txn.password))
     elif isinstance(txn, CloseSessionTxn):
         close_session(tree, zxid, txn)
+    elif isinstance(txn, ReconfigTxn):
+        reconfig(tree, zxid, txn)
     elif not isinstance(txn, ErrorTxn):
         change(tree, zxid, txn)
     tree.zxid = zxid

@@ -15,7 +15,10 @@ from zkstore.errors import BadArgumentsError
 
 ROOT: Final = b"/"
 
-PROTECTED: Final = frozenset({ROOT, b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config"})
+CONFIG: Final = b"/zookeeper/config"
+"""Its data names the members of the ensemble."""
+
+PROTECTED: Final = frozenset({ROOT, b"/zookeeper", b"/zookeeper/quota", CONFIG})
 """Znodes that every tree has and that cannot be deleted."""
 
 # One element after another, none empty, none `.` or `..`. Possessive, so that a refusal costs one pass, too.

@@ -25,6 +25,7 @@ SET_DATA: Final = 5
 SET_ACL: Final = 6
 MULTI: Final = 7
 ERROR: Final = 8
+RECONFIG: Final = 9
 
 AclEntries: TypeAlias = "tuple[tuple[int, str, str], ...]"
 
@@ -117,8 +118,21 @@ class ErrorTxn(NamedTuple):
     code: int
 
 
+class ReconfigTxn(NamedTuple):
+    """New members of the ensemble: the data of /zookeeper/config, whose version is this txn's zxid.
+
+    It stands alone in its segment, because whatever comes behind it needs the new members' quorum, too.
+    """
+
+    kind: int
+    session_id: int
+    cxid: int
+    time_ms: int
+    data: bytes
+
+
 Change: TypeAlias = CreateTxn | DeleteTxn | SetDataTxn | SetAclTxn
-Txn: TypeAlias = CreateSessionTxn | CloseSessionTxn | Change | MultiTxn | ErrorTxn
+Txn: TypeAlias = CreateSessionTxn | CloseSessionTxn | Change | MultiTxn | ErrorTxn | ReconfigTxn
 
 RECORDS: Final[dict[int, type[Txn]]] = {
     CREATE_SESSION: CreateSessionTxn,
@@ -129,4 +143,5 @@ RECORDS: Final[dict[int, type[Txn]]] = {
     SET_ACL: SetAclTxn,
     MULTI: MultiTxn,
     ERROR: ErrorTxn,
+    RECONFIG: ReconfigTxn,
 }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zkstore.errors import SessionMovedError
 from zkstore.model import acl as acls
 from zkstore.model import apply
 from zkstore.model.acl import OPEN_ACL, Acl
-from zkstore.model.paths import parent_of
-from zkstore.model.record import stat_bytes_of
+from zkstore.model.paths import CONFIG, parent_of
+from zkstore.model.record import image_end, stat_bytes_of
 from zkstore.model.txns import (
     Change,
     CloseSessionTxn,
@@ -21,12 +22,13 @@ from zkstore.model.txns import (
     DeleteTxn,
     ErrorTxn,
     MultiTxn,
+    ReconfigTxn,
     SetDataTxn,
 )
 from zkstore.model.watches import Event, EventType
-from zkstore.replica.conversation import Conversation, State
-from zkstore.replica.outstanding import Outstanding
-from zkstore.replica.proposal import Proposal
+from zkstore.replica.conversation import Conversation
+from zkstore.replica.proposal import Proposal, Remote
+from zkstore.replica.waiting import State
 from zkstore.wire import jute
 from zkstore.wire.multi import TERMINATOR, encode_result
 from zkstore.wire.opcodes import Opcode
@@ -44,9 +46,9 @@ class Commits:
 
     __slots__ = ("_outstanding", "_replica", "_tree", "_watches")
 
-    def __init__(self, replica: Replica, outstanding: Outstanding) -> None:
+    def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._outstanding = outstanding
+        self._outstanding = replica.outstanding
         self._tree = replica.tree
         self._watches = replica.watches
 
@@ -60,8 +62,9 @@ class Commits:
         elif isinstance(txn, CreateTxn):
             body = _created_body(proposal.opcode, txn, self._create(txn, zxid))
         elif isinstance(txn, ErrorTxn):
-            assert proposal.failure is not None, "an error txn without an answer"
-            code, body = proposal.failure
+            if proposal.conversation is not None:
+                self._fail(proposal, proposal.conversation, zxid)
+            return
         elif isinstance(txn, MultiTxn):
             body = self._multi(proposal.operations, txn, zxid)
         elif isinstance(txn, CreateSessionTxn):
@@ -70,11 +73,23 @@ class Commits:
         elif isinstance(txn, CloseSessionTxn):
             self._close_session(proposal, txn, zxid)
             return
+        elif isinstance(txn, ReconfigTxn):
+            body = self._reconfig(txn, zxid)
         else:
             record = self._change(txn, zxid)
             body = b"" if record is None else stat_bytes_of(record)
         if proposal.conversation is not None:
             proposal.conversation.answer_proposal(proposal, zxid, code, body)
+
+    def _fail(self, proposal: Proposal, conversation: Conversation | Remote, zxid: int) -> None:
+        assert proposal.failure is not None, "an error txn without an answer"
+        code, body = proposal.failure
+        if proposal.opcode == Opcode.CREATE_SESSION:
+            conversation.end("the leader could not open a session")
+        elif code == SessionMovedError.code:
+            conversation.end("its session has moved to another server")
+        else:
+            conversation.answer_proposal(proposal, zxid, code, body)
 
     # --- changes and their events ---------------------------------------------------------------
 
@@ -133,14 +148,27 @@ class Commits:
                 if acl is OPEN_ACL or self._replica.allows(acl, acls.READ, watcher.identities):
                     watcher.tell(event)
 
+    def _reconfig(self, txn: ReconfigTxn, zxid: int) -> bytes:
+        """New members, and the answer: what getData gives of them."""
+        record = apply.reconfig(self._tree, zxid, txn)
+        self._outstanding.retire(CONFIG, zxid)
+        self._replica.role.config_applied()
+        events = self._watches.changed(CONFIG)
+        if events:
+            self._tell(events, self._tree.acl(CONFIG), CONFIG, zxid)
+        return record[: image_end(record)]
+
     def _multi(self, operations: tuple[int, ...], txn: MultiTxn, zxid: int) -> bytes:
-        changes = iter(txn.changes)
+        """All changes, and the answer to those `operations`, if they are known: only who asked waits for one."""
+        changed = [(change, self._change(change, zxid)) for change in txn.changes]
+        if not operations:
+            return TERMINATOR
+        changes = iter(changed)
         results = []
         for opcode in operations:
             body = b""
             if opcode != Opcode.CHECK:
-                change = next(changes)
-                record = self._change(change, zxid)
+                change, record = next(changes)
                 if isinstance(change, CreateTxn):
                     body = _created_body(opcode, change, record)
                 elif record is not None:
@@ -152,16 +180,16 @@ class Commits:
 
     def _create_session(self, proposal: Proposal, txn: CreateSessionTxn, zxid: int) -> None:
         apply.apply(self._tree, zxid, txn)
-        self._replica.tracker.add(txn.session_id, txn.timeout_ms, self._replica.now_ms)
+        self._replica.role.session_opened(txn.session_id, txn.timeout_ms, proposal)
         conversation = proposal.conversation
-        if conversation is not None and conversation.state == State.JOINING:
+        if isinstance(conversation, Conversation) and conversation.state == State.JOINING:
             self._replica.admit(conversation, txn.session_id, txn.timeout_ms, txn.password)
 
     def _close_session(self, proposal: Proposal, txn: CloseSessionTxn, zxid: int) -> None:
         for path in txn.paths:
             self._delete(path, zxid)
         self._tree.close_session(txn.session_id)
-        self._replica.tracker.remove(txn.session_id)
+        self._replica.role.session_closed(txn.session_id)
         if proposal.conversation is not None:
             proposal.conversation.answer_proposal(proposal, zxid, 0, b"")
             proposal.conversation.end(None)

@@ -12,8 +12,8 @@ The life of a conversation, and what it does with bytes in each state:
 Answers come in the order of requests. A read is answered at once from the tree, unless a write of this connection is
 under way: then it waits in `waiting`, behind the write's proposal. When that has been applied and answered, the
 reads behind it are answered, before the next txn is applied: so they see exactly what they should. Writes never wait;
-they are proposed when they are read. Pings are answered at once whatever else is under way, because a client takes
-their absence for the server's death.
+the server's role has them proposed when they are read. Pings are answered at once whatever else is under way, because
+a client takes their absence for the server's death.
 
 `_serve` is the read path's inner loop: one `unpack` for frame length, xid, opcode and path length, one dict look-up,
 one `pack`. It answers some 500,000 requests/s on one core where clients pipeline; anything added to it shows.
@@ -23,14 +23,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from enum import IntEnum
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from zkstore import limits
 from zkstore.errors import (
     AnswerTooLargeError,
-    AuthRequiredError,
     MarshallingError,
     ProtocolError,
     RequestError,
@@ -39,13 +37,16 @@ from zkstore.errors import (
 )
 from zkstore.model import acl as acls
 from zkstore.model.acl import Identity
+from zkstore.replica import greeting
+from zkstore.replica.greeting import LOGIN_AT, LOGINS, frame_length_complaint
 from zkstore.replica.identification import authenticate, has_proved_enough, negotiate_sasl
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.reads import READS
 from zkstore.replica.sasl import Exchange
+from zkstore.replica.waiting import Barrier, Deferred, State
 from zkstore.wire.jute import Reader
-from zkstore.wire.opcodes import XID_PING, Opcode
-from zkstore.wire.records import ConnectRequest, ConnectResponse
+from zkstore.wire.opcodes import PLAIN_CREATES, WRITES, XID_PING, Opcode
+from zkstore.wire.records import ConnectResponse
 
 if TYPE_CHECKING:
     from zkstore.replica.replica import Replica
@@ -59,35 +60,7 @@ _REPLY_BYTES: Final = 16
 _GET_DATA: Final = int(Opcode.GET_DATA)
 _SET_DATA: Final = int(Opcode.SET_DATA)
 _PING: Final = int(Opcode.PING)
-_WRITES: Final = frozenset(
-    {
-        Opcode.CREATE,
-        Opcode.CREATE2,
-        Opcode.CREATE_CONTAINER,
-        Opcode.CREATE_TTL,
-        Opcode.DELETE,
-        Opcode.SET_DATA,
-        Opcode.SET_ACL,
-        Opcode.MULTI,
-        Opcode.RECONFIG,
-        Opcode.CLOSE_SESSION,
-    }
-)
-_PLAIN_CREATES: Final = frozenset({Opcode.CREATE, Opcode.CREATE2})
-_TLS_HELLO: Final = 0x1603
 _SOFT_UNSENT_BYTES: Final = 1 << 20  # answers that may wait before the next request is looked at
-
-
-class State(IntEnum):
-    """Where in its life a conversation is; see the module."""
-
-    GREETING = 0
-    JOINING = 1
-    SERVING = 2
-    LEAVING = 3
-    ENDED = 4
-    PROVING = 5
-
 
 # Where every request passes: as attributes of their classes these would cost 70 ns each time, in Python 3.11.
 _JOINING: Final = State.JOINING
@@ -97,24 +70,6 @@ _CLOSE_SESSION: Final = Opcode.CLOSE_SESSION
 _AUTH: Final = Opcode.AUTH
 _SASL: Final = Opcode.SASL
 _SYNC: Final = Opcode.SYNC
-
-
-class Deferred(NamedTuple):
-    """A read that waits behind this connection's writes, with the identities that it was asked under."""
-
-    xid: int
-    opcode: int
-    body: bytes
-    identities: tuple[Identity, ...]
-
-
-class Barrier(NamedTuple):
-    """A sync that waits until all that was proposed before it has been applied."""
-
-    zxid: int
-    conversation: Conversation
-    xid: int
-    body: bytes
 
 
 class Conversation:
@@ -132,12 +87,11 @@ class Conversation:
     """
 
     __slots__ = (
-        "_inbox",
         "_replica",
-        "_wants_read_only_byte",
         "end_reason",
         "established_ms",
         "identities",
+        "inbox",
         "last_latency_ms",
         "last_opcode",
         "last_response_ms",
@@ -156,13 +110,14 @@ class Conversation:
         "state",
         "timeout_ms",
         "waiting",
+        "wants_read_only_byte",
     )
 
     def __init__(self, replica: Replica, peer: tuple[str, int]) -> None:
         self._replica = replica
         self.sasl: Exchange | None = None
-        self._inbox = b""
-        self._wants_read_only_byte = True
+        self.inbox = b""
+        self.wants_read_only_byte = True
         self.peer = peer
         self.state = State.GREETING
         self.end_reason: str | None = None
@@ -191,38 +146,42 @@ class Conversation:
         return (
             self.out_bytes > _SOFT_UNSENT_BYTES
             or len(self.waiting) >= limits.WAITING_REQUESTS_MAX
-            or bool(self.waiting and self._replica.is_overloaded)
-            or (self.state is _JOINING and len(self._inbox) > limits.RECEIVE_BYTES)
+            or bool(self.waiting and self._replica.role.is_overloaded)
+            or (self.state is _JOINING and len(self.inbox) > limits.RECEIVE_BYTES)
         )
 
     @property
     def has_input(self) -> bool:
         """Whether bytes were received that have not been looked at for good."""
-        return bool(self._inbox)
+        return bool(self.inbox)
 
     def receive(self, data: bytes) -> None:
         """Take what the client sent; b"" to go on with what was left while the conversation was blocked.
 
         Raises nothing: a client's fault ends the conversation, with the reason in `end_reason`.
         """
-        if self._inbox:
-            data = self._inbox + data
-            self._inbox = b""
+        if self.inbox:
+            data = self.inbox + data
+            self.inbox = b""
         try:
             if self.state is _SERVING:
                 self._serve(data)
             elif self.state == State.GREETING:
-                self._greet(data)
+                greeting.greet(self._replica, self, data)
             elif self.state == State.JOINING:
-                self._inbox = data
+                self.inbox = data
             elif self.state == State.PROVING:
-                self._prove(data)
+                greeting.prove(self._replica, self, data)
         except ProtocolError as error:
             self.end(str(error))
 
     def _serve(self, data: bytes) -> None:
         replica = self._replica
-        if not replica.tracker.touch(self.session_id, replica.now_ms):
+        role = replica.role
+        if len(data) > LOGIN_AT and data[LOGIN_AT] in LOGINS and greeting.are_logins(data):
+            if not role.has_session(self.session_id):
+                return
+        elif not role.touch(self.session_id):
             return  # The session is closing: what still arrives is dropped without an answer.
         records, special, zxid = replica.tree.records, replica.tree.special, replica.tree.zxid
         unpack_head, pack_reply, append = _HEAD.unpack_from, _REPLY.pack, self.out.append
@@ -237,7 +196,7 @@ class Conversation:
             else:
                 (length,), path_length = _LENGTH.unpack_from(data, offset), -1
             if not 8 <= length <= frame_max:
-                raise ProtocolError(_frame_length_complaint(length, frame_max))
+                raise ProtocolError(frame_length_complaint(length, frame_max))
             stop = offset + 4 + length
             if stop > end:
                 break
@@ -262,18 +221,18 @@ class Conversation:
                         break
                     continue
             if opcode == _SET_DATA:
-                waiting.append(replica.propose_set(self, xid, data, offset + 12, stop))
-            elif opcode in _PLAIN_CREATES:
-                waiting.append(replica.propose_create(self, xid, opcode, data, offset + 12, stop))
+                waiting.append(role.propose_set(self, xid, data, offset + 12, stop))
+            elif opcode in PLAIN_CREATES:
+                waiting.append(role.propose_create(self, xid, opcode, data, offset + 12, stop))
             else:
-                self._request(xid, opcode, data, offset + 12, stop)
+                self.request(xid, opcode, data, offset + 12, stop)
             offset = stop
             if self.state is not _SERVING:
                 break
             if (self.waiting or self.out_bytes) and self.is_blocked:
                 self.paused = True
                 break
-        self._inbox = data[offset:] if self.state is _SERVING else b""
+        self.inbox = data[offset:] if self.state is _SERVING else b""
         if count:
             self.received += count
             replica.figures.received += count
@@ -281,22 +240,20 @@ class Conversation:
             if xid >= 0:
                 self.last_xid = xid
 
-    def _request(self, xid: int, opcode: int, data: bytes, start: int, stop: int) -> None:
+    def request(self, xid: int, opcode: int, data: bytes, start: int, stop: int) -> None:
         """One request whose body is data[start:stop]."""
         if opcode == _PING:
             self.answer(XID_PING, self._replica.tree.zxid, 0, b"")
-        elif opcode in _WRITES:
-            self.waiting.append(self._replica.propose_request(self, xid, opcode, Reader(data, start, stop)))
+        elif opcode in WRITES:
+            self.waiting.append(self._replica.role.propose_request(self, xid, opcode, Reader(data, start, stop)))
             if opcode == _CLOSE_SESSION:
                 self.state = State.LEAVING
         elif opcode == _AUTH:
             authenticate(self._replica, self, xid, Reader(data, start, stop))
         elif opcode == _SASL:
             negotiate_sasl(self._replica, self, xid, Reader(data, start, stop))
-        elif opcode == _SYNC and self._replica.has_outstanding:
-            barrier = Barrier(self._replica.proposed_zxid, self, xid, data[start:stop])
+        elif opcode == _SYNC and (barrier := self._replica.role.sync(self, xid, data[start:stop])) is not None:
             self.waiting.append(barrier)
-            self._replica.wait_at(barrier)
         elif self.waiting:
             self.waiting.append(Deferred(xid, opcode, data[start:stop], self.identities))
         else:
@@ -324,65 +281,7 @@ class Conversation:
         """The client has proved to be somebody; identities accumulate."""
         self.identities = tuple(dict.fromkeys([*self.identities, *found]))
 
-    def _prove(self, data: bytes) -> None:
-        """Take auth and sasl packets; any other request is the client's last one."""
-        replica = self._replica
-        if not replica.touch(self.session_id):
-            return
-        while len(data) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(data)
-            if not 8 <= length <= replica.frame_bytes_max:
-                raise ProtocolError(_frame_length_complaint(length, replica.frame_bytes_max))
-            stop = 4 + length
-            if len(data) < stop:
-                break
-            xid, opcode = _HEADER.unpack_from(data, 4)
-            self.received += 1
-            replica.figures.received += 1
-            self.last_opcode = opcode
-            if opcode not in (Opcode.AUTH, Opcode.SASL):
-                self.answer(xid, 0, AuthRequiredError.code, b"")
-                self.end(f"no identity of {' or '.join(sorted(replica.settings.demanded_schemes))} was proved")
-                return
-            self._request(xid, opcode, data, 12, stop)
-            data = data[stop:]
-            if self.state != State.PROVING:
-                return
-            if has_proved_enough(replica, self):
-                self.state = State.SERVING
-                self._serve(data)
-                return
-        self._inbox = data
-
     # --- the greeting -----------------------------------------------------------------------------
-
-    def _greet(self, data: bytes) -> None:
-        if len(data) < 4:
-            self._inbox = data
-            return
-        word = data[:4]
-        if word in self._replica.words:
-            self.received += 1
-            self._replica.figures.received += 1
-            answer = self._replica.words[word](self, data[4:])
-            if answer is None:
-                self._inbox = data  # stmk has an argument, and it is not here yet.
-                return
-            self._put(answer)
-            self.end(None)
-            return
-        (length,) = _LENGTH.unpack(word)
-        if not 0 <= length <= self._replica.frame_bytes_max:
-            raise ProtocolError(_frame_length_complaint(length, self._replica.frame_bytes_max))
-        if len(data) < 4 + length:
-            self._inbox = data
-            return
-        request = ConnectRequest.decode(Reader(data, 4, 4 + length))
-        self._inbox = data[4 + length :]
-        self.received += 1
-        self._replica.figures.received += 1
-        self._wants_read_only_byte = request.read_only is not None
-        self._replica.connect(self, request)
 
     def welcome(self, session_id: int, timeout_ms: int, password: bytes) -> None:
         """The session is this conversation's: tell the client, and go on with what it sent meanwhile."""
@@ -398,14 +297,14 @@ class Conversation:
         self.end(None)
 
     def _respond(self, response: ConnectResponse) -> None:
-        body = response._replace(read_only=False if self._wants_read_only_byte else None).encode()
-        self._put(_LENGTH.pack(len(body)) + body)
+        body = response._replace(read_only=False if self.wants_read_only_byte else None).encode()
+        self.put(_LENGTH.pack(len(body)) + body)
 
     # --- bytes out --------------------------------------------------------------------------------
 
     def answer(self, xid: int, zxid: int, code: int, body: bytes) -> None:
         """One answer: ReplyHeader and, if nothing failed, the body."""
-        self._put(_REPLY.pack(_REPLY_BYTES + len(body), xid, zxid, code) + body)
+        self.put(_REPLY.pack(_REPLY_BYTES + len(body), xid, zxid, code) + body)
 
     def answer_proposal(self, proposal: Proposal, zxid: int, code: int, body: bytes) -> None:
         """A write of this conversation has been applied: answer it, and the reads that waited behind it."""
@@ -421,18 +320,24 @@ class Conversation:
             self.latency_max_ms = latency_ms
         self.last_zxid = zxid
         replica.figures.note_update(latency_ms)
-        self._put(_REPLY.pack(_REPLY_BYTES + len(body), proposal.xid, zxid, code) + body)
+        self.put(_REPLY.pack(_REPLY_BYTES + len(body), proposal.xid, zxid, code) + body)
         if self.waiting:
             self._answer_deferred()
 
     def answer_barrier(self, barrier: Barrier) -> None:
-        """All that was proposed before a sync has been applied."""
-        if self.state == State.ENDED:
+        """A sync has nothing to wait for any more."""
+        if self.state is _ENDED or barrier.is_answered:
             return
+        barrier.is_answered = True
         first = self.waiting.popleft()
         assert first is barrier, f"{self!r} expected an answer to {first}, not to {barrier}"
         self._answer_read(barrier.xid, Opcode.SYNC, Reader(barrier.body))
         self._answer_deferred()
+
+    def answer_barriers(self) -> None:
+        """The syncs that are next have nothing to wait for any more."""
+        while self.waiting and isinstance(self.waiting[0], Barrier):
+            self.answer_barrier(self.waiting[0])
 
     def _answer_deferred(self) -> None:
         waiting = self.waiting
@@ -447,7 +352,7 @@ class Conversation:
 
     def tell(self, event: bytes) -> None:
         """A watch event, a frame that all who watch may share."""
-        self._put(event)
+        self.put(event)
         if self.out_bytes > limits.UNSENT_BYTES_MAX:
             self._cut_off()
 
@@ -455,7 +360,7 @@ class Conversation:
         self.out, self.out_bytes = [], 0
         self.end(f"more than {limits.UNSENT_BYTES_MAX} bytes wait for a client that does not read them")
 
-    def _put(self, frame: bytes) -> None:
+    def put(self, frame: bytes) -> None:
         if self.state is _ENDED:
             return  # It has been cut off: a frame in the middle of another would be the last thing it sees.
         if not self.out:
@@ -471,7 +376,7 @@ class Conversation:
         if self.state != State.ENDED:
             self.state = State.ENDED
             self.end_reason = reason
-            self._inbox = b""
+            self.inbox = b""
             self._replica.leave(self)
             self._replica.ready[self] = None
 
@@ -489,16 +394,6 @@ class Conversation:
         self.last_zxid = -1
         self.last_response_ms = self.last_latency_ms = 0
         self.latency_total_ms = self.latency_max_ms = 0
-
-
-def _frame_length_complaint(length: int, frame_bytes_max: int) -> str:
-    if length >> 16 == _TLS_HELLO:
-        return "the client speaks TLS, and this port does not (secureClientPort does)"
-    if length < 0 or length > 1 << 28:
-        return f"a frame of {length} bytes: this is not the ZooKeeper protocol"
-    if length < 8:
-        return f"a frame of {length} bytes is too short for a request"
-    return f"a frame of {length} bytes is longer than jute.maxbuffer allows ({frame_bytes_max})"
 
 
 Word = Callable[[Conversation, bytes], bytes | None]

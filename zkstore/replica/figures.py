@@ -15,6 +15,9 @@ class Figures:
         "latency_min_ms",
         "proposals",
         "received",
+        "requests_dropped",
+        "requests_held",
+        "requests_throttled",
         "sent",
         "sessions_expired",
         "update_count",
@@ -24,6 +27,7 @@ class Figures:
     def __init__(self) -> None:
         self.connections_rejected = 0
         self.sessions_expired = 0
+        self.requests_held = self.requests_throttled = self.requests_dropped = 0
         self.reset()
 
     def reset(self) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 def authenticate(replica: Replica, conversation: Conversation, xid: int, body: Reader) -> None:
     """An auth packet; one that fails is the last of its connection."""
     packet = AuthPacket.decode(body)
+    if packet.scheme == "x509" and any(identity.scheme == "x509" for identity in conversation.identities):
+        conversation.answer(xid, 0, 0, b"")  # The certificate has proved it; what the packet says plays no part.
+        return
     try:
         found = acls.authenticate(
             packet.scheme or "", packet.credential, conversation.identities[0], replica.super_digest

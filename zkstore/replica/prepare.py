@@ -27,6 +27,7 @@ from zkstore.errors import (
 from zkstore.model import acl as acls
 from zkstore.model import paths, quotas
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
+from zkstore.model.paths import CONFIG
 from zkstore.model.record import CONTAINER_OWNER, TTL_MS_MAX, data_of, ttl_owner
 from zkstore.model.stat import next_version
 from zkstore.model.tree import Tree
@@ -35,6 +36,7 @@ from zkstore.model.txns import (
     CREATE,
     DELETE,
     MULTI,
+    RECONFIG,
     SET_ACL,
     SET_DATA,
     Change,
@@ -42,6 +44,7 @@ from zkstore.model.txns import (
     CreateTxn,
     DeleteTxn,
     MultiTxn,
+    ReconfigTxn,
     SetAclTxn,
     SetDataTxn,
 )
@@ -92,10 +95,19 @@ class Preparation:
     """Makes txns.
 
     `skip_acl` lets everybody do everything (ZooKeeper's skipACL=yes); without `extended_types` there are no TTL znodes;
-    hard quotas are refused to be passed if `enforce_quota`, against what has been committed.
+    hard quotas are refused to be passed if `enforce_quota`, against what has been committed. With `guards_config` not
+    even the super user may set the data of /zookeeper/config, which then names the members of an ensemble.
     """
 
-    __slots__ = ("_acl_schemes", "_enforce_quota", "_extended_types", "_outstanding", "_skip_acl", "_tree")
+    __slots__ = (
+        "_acl_schemes",
+        "_enforce_quota",
+        "_extended_types",
+        "_guards_config",
+        "_outstanding",
+        "_skip_acl",
+        "_tree",
+    )
 
     def __init__(
         self,
@@ -106,9 +118,11 @@ class Preparation:
         skip_acl: bool = False,
         extended_types: bool = True,
         enforce_quota: bool = False,
+        guards_config: bool = False,
     ) -> None:
         self._tree = tree
         self._enforce_quota = enforce_quota
+        self._guards_config = guards_config
         self._outstanding = outstanding
         self._extended_types = extended_types
         self._skip_acl = skip_acl
@@ -180,6 +194,8 @@ class Preparation:
             raise NoNodeError(path)
         if znode.acl is not OPEN_ACL:
             self._demand(acls.WRITE, znode.acl, asking, path)
+        if self._guards_config and path == CONFIG:
+            raise NoAuthError(path)
         if self._enforce_quota:
             record = self._tree.records.get(path)
             before = b"" if record is None else data_of(record)
@@ -205,6 +221,14 @@ class Preparation:
         aversion = next_version(znode.aversion)
         self._outstanding.expect(path, znode._replace(zxid=asking.zxid, aversion=aversion, acl=acl))
         return SetAclTxn(SET_ACL, asking.session_id, asking.cxid, asking.time_ms, path, acl, aversion)
+
+    def reconfig(self, asking: Asking, data: bytes) -> ReconfigTxn:
+        """reconfig, once everything but the permission has been looked at."""
+        znode = self._outstanding.look(CONFIG)
+        assert znode is not None, "every tree has this znode"
+        self._demand(acls.WRITE, znode.acl, asking, CONFIG)
+        self._outstanding.expect(CONFIG, znode._replace(zxid=asking.zxid, version=-1))
+        return ReconfigTxn(RECONFIG, asking.session_id, asking.cxid, asking.time_ms, data)
 
     def check(self, asking: Asking, request: CheckVersionRequest) -> None:
         """check, inside a multi: changes nothing."""

@@ -10,13 +10,15 @@ from zkstore.replica.proposal import Proposal
 from zkstore.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
+    from zkstore.replica.leading import Leading
     from zkstore.replica.replica import Replica
 
 _MINUTE_MS: Final = 60_000
 
 
-def sweep(replica: Replica) -> None:
+def sweep(leading: Leading) -> None:
     """Propose to delete what is over, at most as many as the settings allow in a minute."""
+    replica = leading.replica
     settings = replica.settings
     most = max(1, settings.container_reaps_per_minute * settings.container_check_interval_ms // _MINUTE_MS)
     due: list[bytes] = []
@@ -26,10 +28,10 @@ def sweep(replica: Replica) -> None:
             if len(due) == most:
                 break
     for path in due:
-        asking = Asking(0, 0, replica.time_ms, replica.proposed_zxid + 1, ())
-        txn = replica.prepare.reap(asking, path)
+        asking = Asking(0, 0, replica.time_ms, leading.proposed_zxid + 1, ())
+        txn = leading.prepare.reap(asking, path)
         if txn is not None:
-            replica.propose(Proposal(txn, None, 0, Opcode.DELETE_CONTAINER, replica.now_ms))
+            leading.propose(Proposal(txn, None, 0, Opcode.DELETE_CONTAINER, replica.now_ms))
 
 
 def _is_over(replica: Replica, path: bytes, owner: int) -> bool:

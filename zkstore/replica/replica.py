@@ -1,13 +1,12 @@
-"""The replicated state machine: requests become proposals, proposals segments, and durable segments the tree.
+"""One server's replica of the state: the tree, what has been learned and awaits its commit, and everybody who is here.
 
-The write path, and who calls what:
+What is the same on every server stands here; what differs is the role's affair (`role`): the leader makes segments of
+what clients ask for, a learner forwards it and learns the segments. Either way they await their commit in one queue,
+and are applied, and answered, by the same code (`commit`).
 
-    conversation    propose_request()    checks, numbers and queues a proposal
-    server          next_segment()       seals what is queued; it goes to the disk (and to followers)
-    server          durable(zxid)        a quorum has all up to zxid: apply, watch events, answers
-    server          lose_proposals()     the disk was full: nothing of it happened, the clients are told
-
-There is one write path. A server alone is a leader whose quorum is itself: "durable" then means its own disk.
+    expect() or learn()    a segment, of which nothing has happened yet
+    commit_to(zxid)        a quorum has all up to there: apply it, watch events, answers
+    drop_after(zxid)       what is behind there never happened, nor will it
 
 The server sets `now_ms` (a clock that does not jump, for sessions and latencies) and `time_ms` (wall clock, for
 txns) before each turn, and calls `tick` now and then.
@@ -18,79 +17,41 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
-from struct import Struct
 from typing import Final
 
 from zkstore import limits
-from zkstore.errors import (
-    MarshallingError,
-    ReconfigDisabledError,
-    RequestError,
-    SystemFailureError,
-    TruncatedRecordError,
-)
+from zkstore.errors import InvariantError
 from zkstore.model import acl as acls
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
-from zkstore.model.paths import ROOT, is_plain_name, sequential
 from zkstore.model.sessions import SessionTracker, first_session_id
-from zkstore.model.stat import next_version
 from zkstore.model.tree import Tree
-from zkstore.model.txns import (
-    CREATE,
-    ERROR,
-    SET_DATA,
-    CloseSessionTxn,
-    CreateSessionTxn,
-    CreateTxn,
-    ErrorTxn,
-    SetDataTxn,
-    Txn,
-)
+from zkstore.model.txns import Txn
 from zkstore.model.watches import Watches
-from zkstore.replica import reaping, sessions
+from zkstore.replica import sessions
 from zkstore.replica.commit import Commits
-from zkstore.replica.conversation import Barrier, Conversation, Word
+from zkstore.replica.conversation import Conversation, Word
 from zkstore.replica.figures import Figures
+from zkstore.replica.leading import Leading
+from zkstore.replica.learning import Learning
 from zkstore.replica.listings import Listings
-from zkstore.replica.outstanding import Outstanding, make_prospect
-from zkstore.replica.prepare import Asking, MultiFailedError, Preparation
+from zkstore.replica.outstanding import Outstanding
 from zkstore.replica.proposal import Proposal
+from zkstore.replica.reconfig import Reconfiguration
+from zkstore.replica.role import ALONE, Claim, Ensemble, Idle, Role
 from zkstore.replica.sasl import SaslSettings
-from zkstore.replica.throttle import UNLIMITED, TokenBucket
-from zkstore.wire import jute, segment
-from zkstore.wire.jute import Reader
-from zkstore.wire.multi import TERMINATOR, MultiRequest, encode_error
-from zkstore.wire.opcodes import CreateMode, Opcode
-from zkstore.wire.records import (
-    ConnectRequest,
-    CreateRequest,
-    CreateTtlRequest,
-    DeleteRequest,
-    ReconfigRequest,
-    SetAclRequest,
-    SetDataRequest,
-)
+from zkstore.replica.throttle import UNLIMITED, RequestLimits, TokenBucket
+from zkstore.replica.throttled import Throttle, ThrottledConversation
+from zkstore.replica.waiting import Barrier, State
+from zkstore.wire import segment as segments
+from zkstore.wire.records import ConnectRequest
 from zkstore.wire.segment import Segment
+from zkstore.zab.membership import Membership
 
-_LENGTH: Final = Struct(">i")
 _SIZE: Final = attrgetter("size")
-_make_set_data: Final = partial(tuple.__new__, SetDataTxn)
-_make_create: Final = partial(tuple.__new__, CreateTxn)
-_PLAIN_CREATES: Final = {
-    jute.acl(OPEN_ACL) + jute.int32(CreateMode.PERSISTENT): False,
-    jute.acl(OPEN_ACL) + jute.int32(CreateMode.PERSISTENT_SEQUENTIAL): True,
-}
-"""What follows the data in the request of a persistent znode with the open ACL; whether its name gets a number."""
-_SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
 _DIGEST_EVERY_TXNS: Final = 128
 _DIGESTS_KEPT: Final = 1024
 _NOTICES_MAX: Final = 20
-_CREATES: Final = frozenset({Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER})
-_GROWING: Final = frozenset(
-    {Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER, Opcode.CREATE_TTL, Opcode.SET_DATA}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +63,8 @@ class ReplicaSettings:
         acl_schemes: those that ACLs may name besides `world` and `auth`.
         demanded_schemes: a client must have proved an identity of one of them before anything else; empty demands none.
         sasl: None where nobody can log in by it.
+        requests: None where they do not wait for each other.
+        reconfig_enabled: clients may change the members of the ensemble; `standalone_enabled`: but for the last two.
     """
 
     server_id: int = 1
@@ -118,22 +81,30 @@ class ReplicaSettings:
     skip_acl: bool = False
     extended_types: bool = True
     enforce_quota: bool = False
+    reconfig_enabled: bool = False
+    standalone_enabled: bool = True
     container_check_interval_ms: int = limits.CONTAINER_CHECK_MS
     container_never_used_ms: int = limits.CONTAINER_UNUSED_MS
     container_reaps_per_minute: int = limits.CONTAINER_REAPS_PER_MINUTE
     throttle: TokenBucket = UNLIMITED
+    requests: RequestLimits | None = None
 
 
 class Replica:
-    """One server's state: the tree, what is under way to it, and everybody who talks to it.
+    """One server's state, and everybody who talks to it.
 
     Attributes:
         tree: what is committed; reads see this and nothing else.
-        prepare: makes txns of requests.
+        role: what this server is in its ensemble; what a client's write does is up to it.
+        outstanding: the tree as it will be once what the leader has proposed is applied; empty elsewhere.
+        outstanding_bytes: clients' writes that are under way from this server.
+        learned_zxid, learned_crc: where what has been learned or proposed ends; the tree, where nothing is under way.
+        applied_crc: of the last segment applied.
+        pending_count: txns that await their commit.
         next_session_id, make_password: for the next session.
         listings: children's names as they are answered.
         watches: who wants to be told of what.
-        tracker: live sessions and when they expire.
+        tracker: live sessions and when they expire; on the leader only.
         attached: session id to the conversation that has it here.
         ready: conversations with bytes to send or to be closed, in order; the server empties it.
         conversations: all that have not ended, in order of arrival.
@@ -153,14 +124,12 @@ class Replica:
         last_crc: int,
         make_password: Callable[[], bytes],
     ) -> None:
-        """Start from a recovered tree; `last_crc` is of the log's last segment, 0 if there is none."""
-        self.tree = tree
+        """Start from a recovered tree, idle; `last_crc` is of the segment that it ends with, 0 if there is none."""
         self.settings = settings
         self.now_ms = now_ms
         self.time_ms = time_ms
         self.frame_bytes_max = settings.frame_bytes_max
         self.super_digest = settings.super_digest
-        self.listings = Listings(tree)
         self.watches: Watches[Conversation] = Watches()
         self.tracker = SessionTracker(settings.tick_ms)
         self.attached: dict[int, Conversation] = {}
@@ -170,70 +139,85 @@ class Replica:
         self.words: dict[bytes, Word] = {}
         self.refuses_growth = False
         self.notices: list[str] = []
-        self.digests: deque[tuple[int, int]] = deque([(tree.zxid, tree.digest)], maxlen=_DIGESTS_KEPT)
-        self.proposed_zxid = tree.zxid
         self.make_password = make_password
         self.next_session_id = first_session_id(settings.server_id, time_ms)
-        self._next_sweep_ms = now_ms + settings.container_check_interval_ms
-        self._outstanding = Outstanding(tree)
-        self.prepare = Preparation(
-            tree,
-            self._outstanding,
-            acl_schemes=settings.acl_schemes,
-            skip_acl=settings.skip_acl,
-            extended_types=settings.extended_types,
-            enforce_quota=settings.enforce_quota,
-        )
-        self._commits = Commits(self, self._outstanding)
-        self._open: list[Proposal] = []
-        self._in_flight: deque[tuple[Segment, list[Proposal]]] = deque()
-        self._in_flight_count = 0
-        self._outstanding_bytes = 0
+        self.role: Role = Idle("the server is starting")
+        self.outstanding_bytes = 0
+        self.pending_count = 0
         self._barriers: deque[Barrier] = deque()
-        self._durable_crc = self._sealed_crc = last_crc
         self._joined: list[Conversation] = []
-        for session_id, session in tree.sessions.items():
-            self.tracker.add(session_id, session.timeout_ms, now_ms)
+        self._throttle = None if settings.requests is None else Throttle(self, settings.requests)
+        self._pending: deque[tuple[Segment, list[Proposal]]] = deque()
+        self._set_tree(tree, last_crc)
+
+    def _set_tree(self, tree: Tree, crc: int) -> None:
+        self.tree = tree
+        self.learned_zxid = tree.zxid
+        self.learned_crc = self.applied_crc = crc
+        self.listings = Listings(tree)
+        self.outstanding = Outstanding(tree)
+        self.digests: deque[tuple[int, int]] = deque(maxlen=_DIGESTS_KEPT)
+        self._keep_digest()
+        self._recent: deque[tuple[int, int]] = deque([(tree.zxid, tree.digest)], maxlen=_DIGESTS_KEPT)
+        self._commits = Commits(self)
 
     def notice(self, text: str) -> None:
         """Something that whoever runs the server should read; the server logs it. Bounded: more is dropped."""
         if len(self.notices) < _NOTICES_MAX:
             self.notices.append(text)
 
-    # --- figures that decide ----------------------------------------------------------------------
-
-    @property
-    def outstanding_count(self) -> int:
-        """Proposals that have not been applied."""
-        return len(self._open) + self._in_flight_count
-
-    @property
-    def open_count(self) -> int:
-        """Proposals that are in no segment yet."""
-        return len(self._open)
-
     @property
     def has_outstanding(self) -> bool:
         """Whether anything is under way."""
-        return bool(self._open or self._in_flight)
-
-    @property
-    def is_overloaded(self) -> bool:
-        """Whether connections that have a write under way should not be read (globalOutstandingLimit)."""
-        return (
-            len(self._open) + self._in_flight_count > self.settings.outstanding_max
-            or self._outstanding_bytes > limits.OUTSTANDING_BYTES_MAX
-        )
+        return bool(self.role.open_count or self._pending)
 
     def allows(self, acl: tuple[Acl, ...], permission: int, identities: tuple[Identity, ...]) -> bool:
         """Whether one of the identities has one of the permissions."""
         return acl is OPEN_ACL or self.settings.skip_acl or acls.allows(acl, permission, identities)
 
+    # --- roles ------------------------------------------------------------------------------------
+
+    def lead(self, epoch: int = 0, ensemble: Ensemble = ALONE, members: Membership | None = None) -> Leading:
+        """All that was learned is committed: propose. `epoch` 0 and no members are those of a server alone."""
+        assert not self._pending, "a leader begins with what is committed"
+        reconfiguration = Reconfiguration(self, ensemble, members)
+        self.role = leading = Leading(self, epoch, ensemble, reconfiguration)
+        return leading
+
+    def follow(self, ensemble: Ensemble, link: int) -> Learning:
+        """In step with the leader at the other end of the link."""
+        self.role = learning = Learning(self, ensemble, link)
+        return learning
+
+    def look(self, reason: str) -> None:
+        """Neither: end every conversation that has a session, or wants one. What was learned may yet be committed."""
+        self.role = Idle(reason)
+        ended = [conversation for conversation in self.conversations if conversation.state != State.GREETING]
+        for conversation in ended:
+            conversation.end(None)
+        if ended:
+            self.notice(f"{len(ended)} clients' connections closed: {reason}")
+        for _, proposals in self._pending:
+            for proposal in proposals:
+                proposal.conversation = None
+                proposal.size = 0
+        self.outstanding.clear()
+        self.outstanding_bytes = 0
+        self._barriers.clear()
+        self._joined.clear()
+        self.tracker = SessionTracker(self.settings.tick_ms)
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self.role.tick()
+        self.let_in()
+
     # --- conversations and sessions ---------------------------------------------------------------
 
     def converse(self, peer: tuple[str, int]) -> Conversation:
         """A client has connected from `peer`."""
-        conversation = Conversation(self, peer)
+        throttle = self._throttle
+        conversation = Conversation(self, peer) if throttle is None else ThrottledConversation(self, peer, throttle)
         self.conversations[conversation] = None
         return conversation
 
@@ -252,7 +236,7 @@ class Replica:
 
     def touch(self, session_id: int) -> bool:
         """The session's client is alive; False if the session is not any more."""
-        return self.tracker.touch(session_id, self.now_ms)
+        return self.role.touch(session_id)
 
     def connect(self, conversation: Conversation, request: ConnectRequest) -> None:
         """A client asks for a session, or for its own back."""
@@ -271,252 +255,130 @@ class Replica:
             if conversation.has_input:
                 conversation.receive(b"")
 
-    # --- requests to proposals --------------------------------------------------------------------
+    def let_in(self) -> None:
+        """Less may be under way than before: let requests in that wait for it."""
+        if self._throttle is not None:
+            self._throttle.advance()
 
-    def propose_request(self, conversation: Conversation, xid: int, opcode: int, body: Reader) -> Proposal:
-        """A write: checked against all that is under way, numbered and queued. One that fails takes a zxid, too."""
-        asking = Asking(conversation.session_id, xid, self.time_ms, self.proposed_zxid + 1, conversation.identities)
-        size = body.remaining
-        operations: tuple[int, ...] = ()
-        failure: tuple[int, bytes] | None = None
-        txn: Txn
-        try:
-            if opcode == Opcode.MULTI:
-                request = MultiRequest.decode(body)
-                operations = tuple(operation.opcode for operation in request.ops)
-                if self.refuses_growth and not _GROWING.isdisjoint(operations):
-                    raise SystemFailureError
-                txn = self.prepare.multi(asking, request)
-            else:
-                txn = self._prepare_one(asking, opcode, body)
-        except MultiFailedError as failed:
-            txn = _error_txn(asking, failed.cause.code)
-            failure = (0, _failed_multi(len(operations), failed))
-        except RequestError as error:
-            txn = _error_txn(asking, error.code)
-            failure = (error.code, b"")
-        except TruncatedRecordError:
-            txn = _error_txn(asking, MarshallingError.code)
-            failure = (MarshallingError.code, b"")
-        proposal = Proposal(txn, conversation, xid, opcode, self.now_ms, operations, failure, size)
-        self.propose(proposal)
-        return proposal
-
-    def propose_set(self, conversation: Conversation, xid: int, data: bytes, start: int, stop: int) -> Proposal:
-        """A setData whose body is data[start:stop]: as `propose_request`, quicker in the common case.
-
-        The write that there is most of: an existing znode with the open ACL, and nothing wrong. It is taken apart and
-        checked here, in one place, at a third of the cost; whatever is uncommon goes the general way.
-        """
-        (length,) = _LENGTH.unpack_from(data, start) if stop - start > 12 else (-1,)
-        path_end = start + 4 + length
-        if length > 0 and path_end + 8 <= stop and not self.refuses_growth:
-            (length,) = _LENGTH.unpack_from(data, path_end)
-            value_end = path_end + 4 + length
-            if length >= 0 and value_end + 4 <= stop:
-                path = data[start + 4 : path_end]
-                znode = self._outstanding.look(path)
-                (expected,) = _LENGTH.unpack_from(data, value_end)
-                if (
-                    znode is not None
-                    and znode[7] is OPEN_ACL
-                    and (expected == -1 or expected == znode[2])
-                    and not (self.settings.enforce_quota and self.tree.quotas)
-                ):
-                    _, _, version, aversion, created, num_children, owner, acl = znode
-                    version = next_version(version)
-                    self._outstanding.expect(
-                        path,
-                        make_prospect(
-                            (self.proposed_zxid + 1, True, version, aversion, created, num_children, owner, acl)
-                        ),
-                    )
-                    value = data[path_end + 4 : value_end]
-                    txn = _make_set_data((SET_DATA, conversation.session_id, xid, self.time_ms, path, value, version))
-                    proposal = Proposal(txn, conversation, xid, _SET_DATA_OPCODE, self.now_ms, (), None, stop - start)
-                    self.propose(proposal)
-                    return proposal
-        return self.propose_request(conversation, xid, _SET_DATA_OPCODE, Reader(data, start, stop))
-
-    def propose_create(
-        self, conversation: Conversation, xid: int, opcode: int, data: bytes, start: int, stop: int
-    ) -> Proposal:
-        """A create or create2 whose body is data[start:stop]: as `propose_request`, quicker in the common case.
-
-        That is a persistent znode, sequential or not, with the open ACL, under a parent with the open ACL that nobody
-        owns. Its name is looked at alone: the parent exists, so the path down to it is legal.
-        """
-        (length,) = _LENGTH.unpack_from(data, start) if stop - start > 12 else (-1,)
-        path_end = start + 4 + length
-        if length > 0 and path_end + 4 <= stop and not self.refuses_growth:
-            (length,) = _LENGTH.unpack_from(data, path_end)
-            value_end = path_end + 4 + length
-            is_sequential = _PLAIN_CREATES.get(data[value_end:stop]) if length >= 0 else None
-            if is_sequential is not None and not self.settings.enforce_quota:
-                path = data[start + 4 : path_end]
-                slash = path.rfind(b"/")
-                parent_path = path[:slash] or ROOT
-                # No slash is no path, and "//x" is none either, though its parent looks like the root.
-                parent = self._outstanding.look(parent_path) if slash == 0 or slash > 1 else None
-                if parent is not None and parent[6] == 0 and parent[7] is OPEN_ACL:
-                    _, _, version, aversion, created, num_children, owner, acl = parent
-                    if is_sequential:
-                        path = sequential(path, created)
-                    if is_plain_name(path, slash + 1) and self._outstanding.look(path) is None:
-                        zxid = self.proposed_zxid + 1
-                        self._outstanding.expect(
-                            parent_path,
-                            make_prospect((zxid, True, version, aversion, created + 1, num_children + 1, owner, acl)),
-                        )
-                        self._outstanding.expect(path, make_prospect((zxid, True, 0, 0, 0, 0, 0, OPEN_ACL)))
-                        value = data[path_end + 4 : value_end]
-                        txn = _make_create((CREATE, conversation.session_id, xid, self.time_ms, path, value, None, 0))
-                        proposal = Proposal(txn, conversation, xid, opcode, self.now_ms, (), None, stop - start)
-                        self.propose(proposal)
-                        return proposal
-        return self.propose_request(conversation, xid, opcode, Reader(data, start, stop))
-
-    def _prepare_one(self, asking: Asking, opcode: int, body: Reader) -> Txn:
-        prepare = self.prepare
-        if self.refuses_growth and opcode in _GROWING:
-            raise SystemFailureError
-        if opcode in _CREATES:
-            return prepare.create(asking, opcode, CreateRequest.decode(body))
-        if opcode == Opcode.SET_DATA:
-            return prepare.set_data(asking, SetDataRequest.decode(body))
-        if opcode == Opcode.CREATE_TTL:
-            return prepare.create(asking, opcode, CreateTtlRequest.decode(body))
-        if opcode == Opcode.DELETE:
-            return prepare.delete(asking, DeleteRequest.decode(body))
-        if opcode == Opcode.SET_ACL:
-            return prepare.set_acl(asking, SetAclRequest.decode(body))
-        if opcode == Opcode.RECONFIG:
-            ReconfigRequest.decode(body)
-            raise ReconfigDisabledError
-        assert opcode == Opcode.CLOSE_SESSION, f"opcode {opcode} is no write"
-        self.tracker.remove(asking.session_id)
-        return prepare.close_session(asking)
-
-    def propose(self, proposal: Proposal) -> None:
-        """Number and queue a proposal that has been prepared for the next zxid."""
-        self.proposed_zxid += 1
-        self._open.append(proposal)
-        self._outstanding_bytes += proposal.size
-        self.figures.proposals += 1
+    # --- syncs ------------------------------------------------------------------------------------
 
     def wait_at(self, barrier: Barrier) -> None:
-        """Answer a sync once `barrier.zxid` has been applied."""
+        """A sync waits, behind those that wait already."""
         self._barriers.append(barrier)
 
-    # --- time -------------------------------------------------------------------------------------
+    def answer_barriers(self) -> None:
+        """Answer the syncs that have nothing to wait for any more."""
+        barriers, zxid = self._barriers, self.tree.zxid
+        while barriers and (barriers[0].is_answered or (barriers[0].is_confirmed and barriers[0].zxid <= zxid)):
+            barrier = barriers.popleft()
+            barrier.conversation.answer_barrier(barrier)
 
-    def tick(self) -> None:
-        """Time has passed: end sessions that were silent for too long, reap containers and TTL znodes."""
-        sessions.expire(self)
-        if self.now_ms >= self._next_sweep_ms:
-            self._next_sweep_ms = self.now_ms + self.settings.container_check_interval_ms
-            reaping.sweep(self)
+    def release_barriers(self) -> None:
+        """Answer all syncs: what they waited for is lost."""
+        while self._barriers:
+            barrier = self._barriers.popleft()
+            barrier.conversation.answer_barrier(barrier)
 
-    # --- proposals to segments --------------------------------------------------------------------
+    def _answer_barriers_before(self, proposal: Proposal, zxid: int) -> None:
+        """Answer the syncs that txn `zxid`, proposed after them and committed, leaves nothing to wait for."""
+        barriers = self._barriers
+        while barriers and (barriers[0].is_answered or barriers[0].zxid < zxid):
+            barrier = barriers.popleft()
+            barrier.conversation.answer_barrier(barrier)
+        if proposal.conversation is not None:
+            proposal.conversation.answer_barriers()
 
-    def next_segment(self) -> Segment | None:
-        """Seal what has been proposed; None if there is nothing. The caller makes it durable, in this order."""
-        if not self._open:
-            return None
-        proposals = self._open
-        if len(proposals) > limits.SEGMENT_TXNS_MAX or self._outstanding_bytes > limits.SEGMENT_BYTES_MAX:
-            count = _count_within(proposals)
-            proposals, self._open = proposals[:count], proposals[count:]
-        else:
-            self._open = []
-        prev_zxid = self._in_flight[-1][0].last_zxid if self._in_flight else self.tree.zxid
-        sealed = segment.encode(
-            [proposal.txn for proposal in proposals],
-            prev_zxid=prev_zxid,
-            first_zxid=prev_zxid + 1,
-            digest_zxid=self.tree.zxid,
-            digest=self.tree.digest,
-            prev_crc=self._sealed_crc,
-        )
-        self._sealed_crc = sealed.crc
-        self._in_flight.append((sealed, proposals))
-        self._in_flight_count += len(proposals)
-        return sealed
+    # --- segments ---------------------------------------------------------------------------------
 
-    def lose_proposals(self) -> None:
-        """The disk was full: nothing that is under way has happened or will. Tell the clients; the tree is the truth.
+    def expect(self, segment: Segment, proposals: list[Proposal]) -> None:
+        """A segment of the role's own making follows what was learned before."""
+        self._pending.append((segment, proposals))
+        self.pending_count += len(proposals)
+        self.learned_zxid = segment.last_zxid
+        self.learned_crc = segment.crc
 
-        Sessions that were to expire live for another timeout; clients that were connecting must try again.
+    def learn(self, segment: Segment, claims: tuple[Claim, ...] = ()) -> list[Txn]:
+        """A segment from the leader, or from the log: it follows what was learned before; gives its txns.
+
+        Raises InvariantError and DamageError where it does not, or cannot be understood.
         """
-        lost = [proposal for _, proposals in self._in_flight for proposal in proposals] + self._open
-        self._in_flight.clear()
-        self._in_flight_count = self._outstanding_bytes = 0
-        self._open = []
-        self._outstanding.clear()
-        self.proposed_zxid = self.tree.zxid
-        self._sealed_crc = self._durable_crc
-        barriers, self._barriers = self._barriers, deque()
-        for proposal in lost:
-            txn, conversation = proposal.txn, proposal.conversation
-            if isinstance(txn, CloseSessionTxn) and txn.session_id in self.tree.sessions:
-                self.tracker.add(txn.session_id, self.tree.sessions[txn.session_id].timeout_ms, self.now_ms)
-                if txn.session_id in self.attached:
-                    # What it asked meanwhile was dropped without an answer, so it has to begin anew.
-                    self.attached[txn.session_id].end("its session was to end, but the disk is full")
-            if conversation is None:
-                continue
-            if isinstance(txn, CreateSessionTxn | CloseSessionTxn):
-                conversation.end("the disk is full: no session can be opened or closed")
-            else:
-                while conversation.waiting and isinstance(conversation.waiting[0], Barrier):
-                    conversation.answer_barrier(conversation.waiting[0])
-                conversation.answer_proposal(proposal, self.tree.zxid, SystemFailureError.code, b"")
-        for barrier in barriers:
-            if barrier in barrier.conversation.waiting:
-                barrier.conversation.answer_barrier(barrier)
+        if (segment.prev_zxid, segment.prev_crc) != (self.learned_zxid, self.learned_crc):
+            raise InvariantError(
+                "I8",
+                segment.first_zxid,
+                f"the segment continues {segment.prev_zxid:#x}, crc {segment.prev_crc:08x}; what was learned ends at"
+                f" {self.learned_zxid:#x}, crc {self.learned_crc:08x}",
+            )
+        txns = segments.txns(segment)
+        self.expect(segment, self.role.claim(txns, claims))
+        return txns
 
-    def _note_digest(self) -> None:
-        """Keep a digest now and then, so that people can compare servers (the word `hash`)."""
-        if self.tree.zxid // _DIGEST_EVERY_TXNS != self.digests[-1][0] // _DIGEST_EVERY_TXNS:
-            self.digests.append((self.tree.zxid, self.tree.digest))
+    def drop_after(self, zxid: int) -> None:
+        """What was learned behind `zxid`, the end of a segment, was never committed."""
+        if zxid < self.tree.zxid:
+            raise InvariantError("I14", self.tree.zxid, f"committed, and to be cut off at {zxid:#x}")
+        while self._pending and self._pending[-1][0].last_zxid > zxid:
+            _, proposals = self._pending.pop()
+            self.pending_count -= len(proposals)
+        self._end_at_last()
 
-    # --- segments to the tree ---------------------------------------------------------------------
+    def forget_pending(self) -> list[Proposal]:
+        """Nothing that awaits its commit will ever have it: the proposals, in order."""
+        lost = [proposal for _, proposals in self._pending for proposal in proposals]
+        self._pending.clear()
+        self.pending_count = 0
+        self._end_at_last()
+        return lost
 
-    def durable(self, zxid: int) -> None:
-        """Everything up to `zxid`, which ends a segment, is on a quorum's disks: apply it and answer."""
+    def _end_at_last(self) -> None:
+        if self._pending:
+            last = self._pending[-1][0]
+            self.learned_zxid, self.learned_crc = last.last_zxid, last.crc
+        else:
+            self.learned_zxid, self.learned_crc = self.tree.zxid, self.applied_crc
+
+    def replace(self, tree: Tree, crc: int) -> None:
+        """Another tree takes the place of all that is here: a snapshot, which ends with a segment of that CRC."""
+        assert not self.role.is_serving, "the tree is replaced under clients' feet"
+        self._pending.clear()
+        self.pending_count = 0
+        self._set_tree(tree, crc)
+
+    def commit_to(self, zxid: int) -> None:
+        """Everything up to `zxid`, which ends a segment, is on a quorum's disks: apply it and answer.
+
+        Raises InvariantError where the digest that a segment names is not this tree's.
+        """
+        tree, pending, barriers, recent = self.tree, self._pending, self._barriers, self._recent
         commit = self._commits.commit
-        while self._in_flight and self._in_flight[0][0].last_zxid <= zxid:
-            sealed, proposals = self._in_flight.popleft()
-            self._in_flight_count -= len(proposals)
-            self._outstanding_bytes -= sum(map(_SIZE, proposals))
-            self._durable_crc = sealed.crc
-            for number, proposal in enumerate(proposals, sealed.first_zxid):
+        while pending and pending[0][0].last_zxid <= zxid:
+            segment, proposals = pending[0]
+            while recent[0][0] < segment.digest_zxid and len(recent) > 1:
+                recent.popleft()  # Segments name later and later ends.
+            if recent[0][0] == segment.digest_zxid and recent[0][1] != segment.digest:
+                text = f"the tree's digest is {recent[0][1]:016x}, the leader's was {segment.digest:016x}"
+                raise InvariantError("I15", segment.digest_zxid, text)
+            pending.popleft()
+            self.pending_count -= len(proposals)
+            self.outstanding_bytes -= sum(map(_SIZE, proposals))
+            self.applied_crc = segment.crc
+            for number, proposal in enumerate(proposals, segment.first_zxid):
+                if barriers:
+                    self._answer_barriers_before(proposal, number)
                 commit(proposal, number)
-                while self._barriers and self._barriers[0].zxid <= number:
-                    barrier = self._barriers.popleft()
-                    barrier.conversation.answer_barrier(barrier)
-            self.tree.seal()
-            self._note_digest()
-        if not self.has_outstanding:
-            assert not len(self._outstanding), "prospects outlive what they were expected of"
-        self.resume_joined()
+            tree.seal()
+            recent.append((tree.zxid, tree.digest))
+            if tree.zxid >= self._digest_due_zxid:
+                self._keep_digest()
+        if barriers:
+            self.answer_barriers()
+        assert pending or not len(self.outstanding) or self.role.open_count, "prospects outlive what they were made of"
+        if self._throttle is not None:
+            self._throttle.advance()
+        if self._joined:
+            self.resume_joined()
 
-
-def _error_txn(asking: Asking, code: int) -> ErrorTxn:
-    return ErrorTxn(ERROR, asking.session_id, asking.cxid, asking.time_ms, code)
-
-
-def _failed_multi(count: int, failed: MultiFailedError) -> bytes:
-    """The answer to a multi that failed: 0 before the operation that did, its code, -2 behind it."""
-    codes = [0] * failed.index + [failed.cause.code] + [-2] * (count - failed.index - 1)
-    return b"".join(map(encode_error, codes)) + TERMINATOR
-
-
-def _count_within(proposals: list[Proposal]) -> int:
-    """How many of the first proposals fit into one segment; at least one."""
-    size = 0
-    for count, proposal in enumerate(proposals[: limits.SEGMENT_TXNS_MAX]):
-        size += proposal.size
-        if size > limits.SEGMENT_BYTES_MAX and count:
-            return count
-    return min(len(proposals), limits.SEGMENT_TXNS_MAX)
+    def _keep_digest(self) -> None:
+        """Keep a digest now and then, so that people can compare servers (the word `hash`)."""
+        self.digests.append((self.tree.zxid, self.tree.digest))
+        self._digest_due_zxid = (self.tree.zxid // _DIGEST_EVERY_TXNS + 1) * _DIGEST_EVERY_TXNS

@@ -1,31 +1,41 @@
-"""Sessions' life on this server: connecting, coming back, expiring (protocol: connection life, sessions).
+"""Sessions' life: connecting, coming back, moving, expiring (protocol: connection life, sessions; ensemble.md 8.3).
 
-A session outlives its connections. Creating and closing one are txns, so that every server knows; which connection
-has it, and when it was last heard of, is this server's affair.
+A session outlives its connections. Creating and closing one are txns, so that every server knows; where its client is,
+and when it was last heard of, is the leader's affair alone, which servers tell it.
 """
 
 from __future__ import annotations
 
+from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Final
 
+from zkstore import limits
+from zkstore.errors import PeerMessageError, SystemFailureError
 from zkstore.model.sessions import negotiate
 from zkstore.model.txns import CREATE_SESSION, CreateSessionTxn
-from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.conversation import Conversation
 from zkstore.replica.prepare import Asking
-from zkstore.replica.proposal import Proposal
+from zkstore.replica.proposal import Proposal, Remote
+from zkstore.replica.waiting import State
 from zkstore.wire.opcodes import Opcode
 from zkstore.wire.records import ConnectRequest
 
 if TYPE_CHECKING:
+    from zkstore.replica.leading import Leading
     from zkstore.replica.replica import Replica
 
 _EXPIRIES_PER_TICK: Final = 500  # so that thousands of sessions that end at once do not stop everybody else
+_CREATION: Final = Struct(f">i{limits.PASSWORD_BYTES}s")
+
+
+# --- on every server --------------------------------------------------------------------------------
 
 
 def connect(replica: Replica, conversation: Conversation, request: ConnectRequest) -> None:
     """A ConnectRequest; the order of the checks is ZooKeeper's."""
     settings = replica.settings
-    if not settings.throttle.take(replica.now_ms):
+    if not settings.throttle.take(replica.now_ms, is_renewed=request.session_id != 0):
         conversation.end("too many connections at once (connection_throttle_tokens)")
         return
     if request.last_zxid_seen > replica.tree.zxid:
@@ -36,43 +46,94 @@ def connect(replica: Replica, conversation: Conversation, request: ConnectReques
         return
     timeout_ms = negotiate(request.timeout_ms, settings.session_timeout_ms_min, settings.session_timeout_ms_max)
     if request.session_id == 0:
-        _create(replica, conversation, timeout_ms)
+        replica.role.open_session(conversation, timeout_ms)
         return
     previous = replica.attached.get(request.session_id)
     if previous is not None:
         previous.end(None)  # before the password is looked at, as ZooKeeper does
-    session = replica.tree.sessions.get(request.session_id)
-    if (
-        session is None
-        or session.password != request.password
-        or not replica.tracker.touch(request.session_id, replica.now_ms, timeout_ms)
-    ):
-        conversation.refuse()
-    else:
-        replica.admit(conversation, request.session_id, timeout_ms, session.password)
-        replica.resume_joined()
+    replica.role.reclaim_session(conversation, request, timeout_ms)
 
 
-def expire(replica: Replica) -> None:
-    """End the sessions that were silent for too long, some at a time."""
-    for session_id in replica.tracker.expired(replica.now_ms, _EXPIRIES_PER_TICK):
-        replica.figures.sessions_expired += 1
-        close(replica, session_id)
-
-
-def close(replica: Replica, session_id: int) -> None:
-    """End a session as if it had expired."""
-    replica.tracker.remove(session_id)
-    asking = Asking(session_id, 0, replica.time_ms, replica.proposed_zxid + 1, ())
-    txn = replica.prepare.close_session(asking)
-    replica.propose(Proposal(txn, None, 0, Opcode.CLOSE_SESSION, replica.now_ms))
-
-
-def _create(replica: Replica, conversation: Conversation, timeout_ms: int) -> None:
+def new_id(replica: Replica) -> int:
+    """A session id that this server has not given out, nor any other, for it names the server."""
     session_id = replica.next_session_id
     while session_id in replica.tree.sessions or session_id == 0:
         session_id += 1
     replica.next_session_id = session_id + 1
+    return session_id
+
+
+def pack_creation(timeout_ms: int, password: bytes) -> bytes:
+    """The body of a forwarded request for a new session."""
+    return _CREATION.pack(timeout_ms, password)
+
+
+# --- on the leader ----------------------------------------------------------------------------------
+
+
+def create(leading: Leading, conversation: Conversation, timeout_ms: int) -> None:
+    """A new session of a client here."""
+    replica = leading.replica
     conversation.state = State.JOINING
-    txn = CreateSessionTxn(CREATE_SESSION, session_id, 0, replica.time_ms, timeout_ms, replica.make_password())
-    replica.propose(Proposal(txn, conversation, 0, Opcode.CREATE_SESSION, replica.now_ms))
+    _propose(leading, conversation, new_id(replica), timeout_ms, replica.make_password())
+
+
+def create_for(leading: Leading, remote: Remote, body: bytes) -> None:
+    """A new session of a client of a learner, which has chosen the id. Raises PeerMessageError."""
+    try:
+        timeout_ms, password = _CREATION.unpack(body)
+    except StructError as error:
+        raise PeerMessageError(f"{len(body)} bytes do not ask for a session") from error
+    if remote.session_id in leading.replica.tree.sessions:
+        leading.fail(remote, 0, Opcode.CREATE_SESSION, SystemFailureError.code, len(body))
+    else:
+        _propose(leading, remote, remote.session_id, timeout_ms, password)
+
+
+def _propose(
+    leading: Leading, conversation: Conversation | Remote, session_id: int, timeout_ms: int, password: bytes
+) -> None:
+    replica = leading.replica
+    txn = CreateSessionTxn(CREATE_SESSION, session_id, 0, replica.time_ms, timeout_ms, password)
+    leading.propose(Proposal(txn, conversation, 0, Opcode.CREATE_SESSION, replica.now_ms))
+
+
+def reclaim(leading: Leading, conversation: Conversation, request: ConnectRequest, timeout_ms: int) -> None:
+    """A client has come here with its session, from an earlier connection or from another server."""
+    replica, session_id = leading.replica, request.session_id
+    if revive(leading, session_id, request.password or b"", timeout_ms, replica.settings.server_id):
+        replica.admit(conversation, session_id, timeout_ms, replica.tree.sessions[session_id].password)
+        replica.resume_joined()
+    else:
+        conversation.refuse()
+
+
+def revive(leading: Leading, session_id: int, password: bytes, timeout_ms: int, server_id: int) -> int:
+    """A session's client is at that server now; its timeout, or 0 where the session is gone or not this client's."""
+    replica = leading.replica
+    session = replica.tree.sessions.get(session_id)
+    if (
+        session is None
+        or session.password != password
+        or not replica.tracker.touch(session_id, replica.now_ms, timeout_ms)
+    ):
+        return 0
+    leading.owners[session_id] = server_id
+    return timeout_ms
+
+
+def expire(leading: Leading) -> None:
+    """End the sessions that were silent for too long, some at a time."""
+    replica = leading.replica
+    for session_id in replica.tracker.expired(replica.now_ms, _EXPIRIES_PER_TICK):
+        replica.figures.sessions_expired += 1
+        close(leading, session_id)
+
+
+def close(leading: Leading, session_id: int) -> None:
+    """End a session as if it had expired."""
+    replica = leading.replica
+    replica.tracker.remove(session_id)
+    asking = Asking(session_id, 0, replica.time_ms, leading.proposed_zxid + 1, ())
+    txn = leading.prepare.close_session(asking)
+    leading.propose(Proposal(txn, None, 0, Opcode.CLOSE_SESSION, replica.now_ms))

@@ -40,6 +40,7 @@ class Config:
         port_unification: TLS at `client_port`, too.
         tls_*: as `net.certificates.TlsSettings`; read only where TLS is spoken.
         listen_backlog: None is the system's default.
+        throttle_*, requests_max, request_wait_ms_max: see `replica.throttle`; 0 is no limit, freeze None no chance.
         connections_per_address_max, connections_max: 0 is no limit.
         memory_bytes_max: None is for the server to find out, from its cgroup or the machine.
         auth_providers: schemes for ACLs beyond those that are there by themselves.
@@ -81,12 +82,24 @@ class Config:
     throttle_tokens: int = 0
     throttle_fill_ms: int = 1
     throttle_fill_count: int = 1
+    throttle_freeze_ms: int | None = None
+    throttle_drop_increase: float = 0.02
+    throttle_drop_decrease: float = 0.002
+    throttle_decrease_ratio: float = 0.0
+    throttle_weighs: bool = False
+    throttle_new_weight: int = 3
+    throttle_renewed_weight: int = 2
+    requests_max: int = 0
+    request_wait_ms_max: int = 0
+    drop_stale_requests: bool = True
+    check_request_age: bool = False
     container_check_ms: int = limits.CONTAINER_CHECK_MS
     container_reaps: int = limits.CONTAINER_REAPS_PER_MINUTE
     container_unused_ms: int = limits.CONTAINER_UNUSED_MS
     extended_types: bool = True
     enforce_quota: bool = False
     skip_acl: bool = False
+    reconfig_enabled: bool = False
     super_digest: str | None = field(default=None, repr=False)
     x509_super_user: str | None = None
     auth_providers: frozenset[str] = frozenset()
@@ -135,6 +148,10 @@ def load(config_path: Path | None, flags: Mapping[str, str], environ: Mapping[st
         if setting.field.startswith("tls_") and setting.field in winners and not config.speaks_tls:
             warnings.append(f"{winners[setting.field].label}: there is no secureClientPort, so nothing is encrypted")
             break
+    if "request_wait_ms_max" in winners and not config.requests_max:
+        warnings.append(
+            f"{winners['request_wait_ms_max'].label}: without request_throttle_max_requests no request waits"
+        )
     if config.skip_acl:
         warnings.append(f"{winners['skip_acl'].label}={winners['skip_acl'].value}: ACLs are not checked")
     return config, warnings

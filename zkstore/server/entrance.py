@@ -9,8 +9,8 @@ from zkstore.errors import ConfigError
 from zkstore.model.acl import DEFAULT_SCHEMES
 from zkstore.net.certificates import Certificates, TlsSettings
 from zkstore.replica.sasl import SaslSettings
-from zkstore.server import sasl_users
 from zkstore.server.config import Config
+from zkstore.server.sasl_users import SaslUsers
 
 _SUPER: Final = "super"
 _HOW_TO_SERVE: Final = {
@@ -28,24 +28,31 @@ class Entrance:
         acl_schemes: those that ACLs may name besides `world` and `auth`.
         demanded_schemes: a client must prove an identity of one of them first; empty demands none.
         sasl: None where nobody can log in by it.
+        users: those of a file, None where there is no file.
     """
 
     certificates: Certificates | None
     acl_schemes: frozenset[str]
     demanded_schemes: frozenset[str]
     sasl: SaslSettings | None
+    users: SaslUsers | None
 
 
 def load(config: Config) -> Entrance:
     """Read all files that `config` names for it. Raises ConfigError."""
-    sasl = _sasl(config)
+    fixed = {} if config.sasl_super_password is None else {_SUPER: config.sasl_super_password}
+    users = None
+    if config.sasl_users_file is not None:
+        users = SaslUsers(config.sasl_users_file, config.sasl_section, fixed)
+    passwords = fixed if users is None else users.passwords
+    sasl = SaslSettings(passwords, config.sasl_super_users, config.allow_sasl_failed) if passwords else None
     schemes = DEFAULT_SCHEMES | config.auth_providers
     if config.speaks_tls:
         schemes |= {"x509"}
     if sasl is not None:
         schemes |= {"sasl"}
     certificates = Certificates(_tls(config)) if config.speaks_tls else None
-    return Entrance(certificates, schemes, _demanded(config, schemes, sasl), sasl)
+    return Entrance(certificates, schemes, _demanded(config, schemes, sasl), sasl, users)
 
 
 def _tls(config: Config) -> TlsSettings:
@@ -65,15 +72,6 @@ def _tls(config: Config) -> TlsSettings:
         versions=config.tls_protocols,
         ciphers=config.tls_ciphers,
     )
-
-
-def _sasl(config: Config) -> SaslSettings | None:
-    users: dict[str, str] = {}
-    if config.sasl_users_file is not None:
-        users = sasl_users.read(config.sasl_users_file, config.sasl_section)
-    if config.sasl_super_password is not None:
-        users[_SUPER] = config.sasl_super_password
-    return SaslSettings(users, config.sasl_super_users, config.allow_sasl_failed) if users else None
 
 
 def _demanded(config: Config, schemes: frozenset[str], sasl: SaslSettings | None) -> frozenset[str]:

@@ -30,12 +30,14 @@ class ForeignSetting(NamedTuple):
 
 
 _OFF: Final = frozenset({"", "false", "no"})
+_ON: Final = frozenset({"", "true", "yes"})
 _REFUSED, _WARNED, _PASSED_OVER = Verdict.REFUSED, Verdict.WARNED, Verdict.PASSED_OVER
 
 _REVOKED: Final = "nobody is asked over the network; give a list of revoked certificates by zkstore.tlsCrlFile"
 _SUBJECTS: Final = "identities are the subjects of certificates; remove the setting"
 _NO_KERBEROS: Final = "users log in by DIGEST-MD5"
 _ONE_SERVER: Final = "a single server has nobody to talk to"
+_NO_LOCAL_SESSIONS: Final = "a single server has no local sessions"
 _NO_ADMIN_PORT: Final = "figures come from the four-letter words, mntr above all"
 _THREADS: Final = "zkstore needs no tuning of threads and queues"
 _JAVA: Final = "concerns Java"
@@ -87,7 +89,6 @@ FOREIGN_SETTINGS: Final = (
     ForeignSetting("syncLimit", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("connectToLearnerMasterLimit", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("standaloneEnabled", _PASSED_OVER, "a single server is an ensemble of one either way"),
-    ForeignSetting("reconfigEnabled", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("electionAlg", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("electionPortBindRetry", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("cnxTimeout", _PASSED_OVER, _ONE_SERVER),
@@ -102,7 +103,7 @@ FOREIGN_SETTINGS: Final = (
     ForeignSetting("leaderServes", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("syncEnabled", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("tcpKeepAlive", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("localSessions*", _PASSED_OVER, "a single server has no local sessions"),
+    ForeignSetting("localSessions*", _PASSED_OVER, _NO_LOCAL_SESSIONS),
     # The disk.
     ForeignSetting("forceSync", _WARNED, "zkstore always syncs before it answers a write", frozenset({"yes", "true"})),
     ForeignSetting("autopurge.purgeInterval", _PASSED_OVER, "history is kept within zkstore.historyBytesMax"),
@@ -127,10 +128,13 @@ FOREIGN_SETTINGS: Final = (
     ForeignSetting("maxGetChildrenResponseCacheSize", _PASSED_OVER, "every znode is kept as its answer"),
     ForeignSetting("enableEagerACLCheck", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("emulate353TTLNodes", _PASSED_OVER, "concerns Apache's log of 3.5.3"),
-    ForeignSetting("request_*", _PASSED_OVER, _THREADS),
-    ForeignSetting("throttled_op_wait_time", _PASSED_OVER, _THREADS),
+    ForeignSetting("request_throttle_stall_time", _PASSED_OVER, "requests that wait go on as soon as they may"),
+    ForeignSetting(
+        "request_stale_connection_check", _WARNED, "requests that wait are dropped with their connection", _ON
+    ),
+    ForeignSetting("request_throttler.shutdownTimeout", _PASSED_OVER, "a stop carries out what has been read"),
     ForeignSetting("largeRequest*", _PASSED_OVER, "frames and memory are bounded without it"),
-    ForeignSetting("connection_throttle_*", _PASSED_OVER, "tokens are given out evenly, whatever they are for"),
+    ForeignSetting("connection_throttle_local_session_weight", _PASSED_OVER, _NO_LOCAL_SESSIONS),
     ForeignSetting("clientTcpKeepAlive", _PASSED_OVER, "session timeouts find dead clients"),
     ForeignSetting("serverCnxnFactory", _PASSED_OVER, _JAVA),
     ForeignSetting("nio.*", _PASSED_OVER, _THREADS),

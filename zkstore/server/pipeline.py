@@ -1,6 +1,6 @@
-"""The pipeline between the state machine and the disk: one segment is being written while the next one fills.
+"""The pipeline between a member and its disk: one segment is being written while the next one fills.
 
-    replica.next_segment() -> writer thread: one LMDB commit -> event descriptor -> replica.durable(zxid)
+    member.propose_next() -> Append -> writer thread: one LMDB commit -> event descriptor -> member.done()
 
 While a segment is with the writer thread, the log is that thread's. What it reports goes through an event descriptor
 in the client port's own epoll set, so that a finished commit and a client's request wake the same loop.
@@ -29,10 +29,11 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Final
 
-from zkstore.errors import DiskFullError, StorageError
-from zkstore.replica.replica import Replica
+from zkstore.errors import DiskFullError, InvariantError, StorageError
+from zkstore.replica.member import Member
+from zkstore.storage.log import Epochs
 from zkstore.storage.store import Store
-from zkstore.wire.segment import Segment
+from zkstore.zab.effects import Adopt, Append, Belong, Effect, Note, Promise, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +72,16 @@ class Summary:
 
 
 class Pipeline:
-    """Carries segments from one replica to one store."""
+    """Carries segments from one member, which is alone, to one store."""
 
-    def __init__(self, replica: Replica, store: Store) -> None:
+    def __init__(self, member: Member, store: Store) -> None:
         self.sync_ms = Summary()
         self.segments = 0
-        self._replica = replica
+        self._member = member
+        self._replica = member.replica
         self._store = store
-        self._queue: SimpleQueue[Segment | None] = SimpleQueue()
-        self._done: deque[tuple[Segment, StorageError | None, float]] = deque()
+        self._queue: SimpleQueue[Append | None] = SimpleQueue()
+        self._done: deque[tuple[Append, StorageError | None, float]] = deque()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._busy = False
         self._worth_gathering = 0
@@ -103,7 +105,7 @@ class Pipeline:
 
     def gather(self) -> None:
         """More has been read: give the disk the next segment if it is idle, unless more is worth waiting for."""
-        if not self._busy and self._replica.open_count >= self._worth_gathering:
+        if not self._busy and self._replica.role.open_count >= self._worth_gathering:
             self.hand_over()
 
     def before_wait(self) -> float:
@@ -112,7 +114,7 @@ class Pipeline:
         0 asks to look again at once, for more is worth waiting for: clients answer an answer within some ten
         microseconds, and epoll cannot wait for less than a millisecond. For at most half of what a commit takes.
         """
-        if not self._busy and 0 < self._replica.open_count < self._worth_gathering:
+        if not self._busy and 0 < self._replica.role.open_count < self._worth_gathering:
             now_s = time.perf_counter()
             if self._patient_until_s is None:
                 self._patient_until_s = now_s + min(self._pace_ms, _QUICK_MS) / 2000
@@ -126,27 +128,57 @@ class Pipeline:
         if not self._busy:
             self._worth_gathering = 0
             self._patient_until_s = None
-            segment = self._replica.next_segment()
-            if segment is None:
+            append = self._next_append()
+            if append is None:
                 return
             self._busy = True
             if self._commits_until_trial:
-                self._queue.put(segment)
+                self._queue.put(append)
             else:
-                _, error, sync_ms = self._append(segment)
+                _, error, sync_ms = self._append(append)
                 self._pace_ms += (sync_ms - self._pace_ms) * _PACE_WEIGHT
                 if self._pace_ms >= _QUICK_MS:
                     self._commits_until_trial = _COMMITS_UNTIL_TRIAL
-                self._finish(segment, error, sync_ms)
+                self._finish(append, error, sync_ms)
+
+    def _next_append(self) -> Append | None:
+        """Have the member propose what has queued up, if anything has, and do what else it asks for."""
+        member = self._member
+        member.propose_next()
+        append: Append | None = None
+        while member.effects:
+            effects, member.effects = member.effects, []
+            for effect in effects:
+                if type(effect) is Append:
+                    append = effect
+                else:
+                    self._carry_out(effect)
+        return append
+
+    def _carry_out(self, effect: Effect) -> None:
+        """What a server alone asks for besides. Raises StorageError and InvariantError."""
+        if isinstance(effect, Note):
+            logger.info("%s", effect.text)
+        elif isinstance(effect, Stop):
+            raise InvariantError(effect.invariant, effect.zxid, effect.text)
+        elif isinstance(effect, Promise | Adopt | Belong):
+            log = self._store.log  # Its zxids have run out, and epochs begin: nothing is under way then.
+            if isinstance(effect, Belong):
+                log.set_ensemble_id(effect.ensemble_id)
+            elif isinstance(effect, Promise):
+                log.set_epochs(log.epochs._replace(accepted=effect.epoch))
+            else:
+                log.set_epochs(Epochs(max(effect.epoch, log.epochs.accepted), effect.epoch))
+            self._member.done(effect)
 
     def _queue_next(self) -> None:
         """The next segment, always to the thread: the one before it is durable and not yet applied, so that nothing
         may be lost to a full disk before that."""
         self._worth_gathering = 0
-        segment = self._replica.next_segment()
-        if segment is not None:
+        append = self._next_append()
+        if append is not None:
             self._busy = True
-            self._queue.put(segment)
+            self._queue.put(append)
 
     def collect(self) -> None:
         """Take what the disk has finished: apply and answer it.
@@ -158,29 +190,30 @@ class Pipeline:
         except BlockingIOError:
             return
         while self._done:
-            segment, error, sync_ms = self._done.popleft()
+            append, error, sync_ms = self._done.popleft()
             self._commits_until_trial = _COMMITS_UNTIL_TRIAL if sync_ms > _STALL_MS else self._commits_until_trial - 1
             if not self._commits_until_trial:
                 self._pace_ms = _PACE_ON_TRIAL_MS
-            self._finish(segment, error, sync_ms)
+            self._finish(append, error, sync_ms)
 
-    def _finish(self, segment: Segment, error: StorageError | None, sync_ms: float) -> None:
+    def _finish(self, append: Append, error: StorageError | None, sync_ms: float) -> None:
         self._busy = False
+        segment = append.segment
         if error is None:
             count = min(segment.last_zxid - segment.first_zxid + 1, _WORTH_GATHERING_MAX)
-            if self._commits_until_trial and self._replica.open_count >= count:
+            if self._commits_until_trial and self._replica.role.open_count >= count:
                 self._queue_next()
             else:
                 self._worth_gathering = count
             self.sync_ms.add(sync_ms)
             self.segments += 1
-            self._replica.durable(segment.last_zxid)
+            self._member.done(append)
             if self._full:
                 self._full = False
                 logger.warning("the disk has space again: writes are served")
         elif isinstance(error, DiskFullError):
             self._complain(error)
-            self._replica.lose_proposals()
+            self._member.failed(append, True, str(error))
         else:
             raise error
 
@@ -200,22 +233,22 @@ class Pipeline:
     def _write(self) -> None:
         """The writer thread. Should it ever end by a mistake of ours, the server must not go on without it."""
         while True:
-            segment = self._queue.get()
-            if segment is None:
+            append = self._queue.get()
+            if append is None:
                 return
-            report: tuple[Segment, StorageError | None, float] = (segment, StorageError(_WRITER_FAILED), 0.0)
+            report: tuple[Append, StorageError | None, float] = (append, StorageError(_WRITER_FAILED), 0.0)
             try:
-                report = self._append(segment)
+                report = self._append(append)
             finally:
                 self._done.append(report)
                 os.eventfd_write(self._event, 1)
 
-    def _append(self, segment: Segment) -> tuple[Segment, StorageError | None, float]:
+    def _append(self, append: Append) -> tuple[Append, StorageError | None, float]:
         """Make a segment durable; how that went, and how many milliseconds it took."""
         started_s = time.perf_counter()
         error: StorageError | None = None
         try:
-            self._store.append([segment])
+            self._store.append([append.segment])
         except StorageError as failure:
             error = failure
-        return segment, error, (time.perf_counter() - started_s) * 1000
+        return append, error, (time.perf_counter() - started_s) * 1000

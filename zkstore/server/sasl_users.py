@@ -1,4 +1,5 @@
-"""Who may log in by SASL, from a file: a JAAS configuration as Apache's server has it, or plain lines.
+"""Who may log in by SASL, from a file: a JAAS configuration as Apache's server has it, or plain lines. Read anew when
+it changes.
 
     Server {                                                                  # users of `zkstore serve`
         org.apache.zookeeper.server.auth.DigestLoginModule required           alice = her password
@@ -10,11 +11,18 @@ Messages never hold a password.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from zkstore.errors import ConfigError
+from zkstore.net.files import LOOK_EVERY_S, FileWatch
+
+logger = logging.getLogger(__name__)
 
 _SETTING: Final = "java.security.auth.login.config"
 _COMMENT: Final = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -22,6 +30,45 @@ _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([{};=])|([^\s{};="]+)')
 _SECTION: Final = re.compile(r"^\s*\"?[\w.$-]+\"?\s*\{", re.MULTILINE)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _USER: Final = "user_"
+
+
+class SaslUsers:
+    """The users of one file and `fixed` ones. Raises ConfigError if the file does not fit at the start.
+
+    A file that is replaced by one that does not fit changes nothing: the users that were read before stay, and the log
+    says why. Who has logged in stays who that is until the connection ends.
+
+    Attributes:
+        passwords: by user. Always the same mapping; its content changes with the file.
+    """
+
+    def __init__(self, path: Path, section: str, fixed: Mapping[str, str]) -> None:
+        self._path = path
+        self._section = section
+        self._fixed = fixed
+        self._file = FileWatch([path])
+        self._passwords = {**read(path, section), **fixed}
+        self.passwords: Mapping[str, str] = self._passwords
+
+    async def watch(self) -> None:
+        """Look at the file every few seconds, until cancelled."""
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            self.refresh()
+
+    def refresh(self, *, even_if_unchanged: bool = False) -> None:
+        """Read the file again if it has changed."""
+        if not self._file.has_changed() and not even_if_unchanged:
+            return
+        try:
+            found = read(self._path, self._section)
+        except ConfigError as error:
+            logger.error("the file of users does not fit; those read before stay in use. %s", error)
+            return
+        self._passwords.clear()
+        self._passwords.update(found)
+        self._passwords.update(self._fixed)
+        logger.info("read the file of users anew: %s; it names %d", self._path, len(found))
 
 
 def read(path: Path, section: str) -> dict[str, str]:

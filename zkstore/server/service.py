@@ -29,10 +29,10 @@ from zkstore.errors import DiskFullError
 from zkstore.model import zxid
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
+from zkstore.replica import member as members
 from zkstore.replica.conversation import Word
 from zkstore.replica.replica import Replica, ReplicaSettings
-from zkstore.replica.throttle import TokenBucket
-from zkstore.server import descriptors, entrance, memory
+from zkstore.server import descriptors, entrance, memory, throttles
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
 from zkstore.server.entrance import Entrance
@@ -47,7 +47,6 @@ from zkstore.version import VERSION
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.1
-_STALL_MS: Final = 500  # a tick later than this was the server's own standstill, not its clients' silence
 _MEMORY_EVERY_MS: Final = 1_000
 
 # A thread that has finished a commit must not wait 5 ms, Python's default, for the interpreter: 0.5 ms doubled the
@@ -86,14 +85,16 @@ class Service:
             make_password=lambda: secrets.token_bytes(limits.PASSWORD_BYTES),
         )
         self.ports = open_ports(config)
-        self._certificates = admission.certificates
+        self._files = [files for files in (admission.certificates, admission.users) if files is not None]
         self.checkpoints = Checkpoints(
             recovered.tree,
             store,
             checkpoint_txns=config.checkpoint_txns,
             history_bytes_max=config.history_bytes_max,
         )
-        self.pipeline = Pipeline(self.replica, store)
+        self.member = members.alone(self.replica)
+        self.member.start()
+        self.pipeline = Pipeline(self.member, store)
         self.port = ClientPort(
             self.replica,
             self.ports.listeners,
@@ -126,11 +127,11 @@ class Service:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Read the TLS files again, whether they look changed or not."""
-        if self._certificates is None:
-            logger.info("there is nothing to read again: no TLS is spoken")
-        else:
-            self._certificates.refresh(even_if_unchanged=True)
+        """Read the TLS files and the file of users again, whether they look changed or not."""
+        if not self._files:
+            logger.info("there is nothing to read again: no TLS is spoken, and there is no file of users")
+        for files in self._files:
+            files.refresh(even_if_unchanged=True)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop`. Raises StorageError if the disk cannot be trusted any more."""
@@ -139,8 +140,8 @@ class Service:
                 nursery.start_soon(self.port.run)
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self.checkpoints.run)
-                if self._certificates is not None:
-                    nursery.start_soon(self._certificates.watch)
+                for files in self._files:
+                    nursery.start_soon(files.watch)
                 task_status.started()
                 await self._stopping.wait()
                 nursery.cancel_scope.cancel()
@@ -168,26 +169,18 @@ class Service:
         self.clean_note = CleanNote(tree.zxid, tree.digest, _time_ms())
 
     def _read_clocks(self) -> None:
-        self.replica.now_ms = _now_ms()
-        self.replica.time_ms = _time_ms()
+        self.member.set_clocks(_now_ms(), _time_ms())
 
     async def _tick(self) -> None:
         """Time for the replica and the port; they have no clock of their own."""
-        last_ms = _now_ms()
         while True:
             await trio.sleep(_TICK_S)
             self._read_clocks()
-            now_ms = self.replica.now_ms
-            late_ms = now_ms - last_ms - int(_TICK_S * 1000)
-            last_ms = now_ms
-            if late_ms > _STALL_MS:
-                logger.warning("the server stood still for %d ms; sessions get this much longer", late_ms)
-                self.replica.tracker.postpone(late_ms)
+            self.member.tick()
             self._watch_memory()
             for notice in self.replica.notices:
                 logger.warning("%s", notice)
             self.replica.notices.clear()
-            self.replica.tick()
             self.port.tick()
             self.pipeline.hand_over()
             self.port.settle()
@@ -240,7 +233,8 @@ def _close(store: Store, note: CleanNote | None) -> None:
 
 
 async def serve(config: Config, words_of: WordsOf, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reads the TLS files again.
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reads the files that may change
+    again: TLS and users.
 
     `announce` gets one line when it serves.
     """
@@ -280,7 +274,9 @@ def _replica_settings(config: Config, admission: Entrance) -> ReplicaSettings:
         container_check_interval_ms=config.container_check_ms,
         container_never_used_ms=config.container_unused_ms,
         container_reaps_per_minute=config.container_reaps,
-        throttle=TokenBucket(config.throttle_tokens, config.throttle_fill_ms, config.throttle_fill_count),
+        throttle=throttles.connections(config),
+        requests=throttles.requests(config),
+        reconfig_enabled=config.reconfig_enabled,
         enforce_quota=config.enforce_quota,
     )
 

@@ -126,6 +126,13 @@ def host(text: str) -> str:
     return bare
 
 
+def ratio(text: str) -> float:
+    """A part of one, as a decimal."""
+    if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", text) and 0.0 <= float(text) <= 1.0:
+        return float(text)
+    raise ValueError("a number from 0 to 1, such as 0.02")
+
+
 def words(text: str) -> frozenset[str]:
     """A comma list; blanks do not count."""
     return frozenset(word.strip() for word in text.split(",") if word.strip())
@@ -226,7 +233,12 @@ SETTINGS: Final = (
     Setting("session_timeout_ms_min", "minSessionTimeout", number_or_default(1), "shortest session timeout, in ms"),
     Setting("session_timeout_ms_max", "maxSessionTimeout", number_or_default(1), "longest session timeout, in ms"),
     Setting("checkpoint_txns", "snapCount", whole_number(2), "txns from one checkpoint to the next"),
-    Setting("snapshots_kept", "autopurge.snapRetainCount", whole_number(1), "snapshots kept at least"),
+    Setting(
+        "snapshots_kept",
+        "autopurge.snapRetainCount",
+        whole_number(1),
+        "snapshots kept at most; at least one",
+    ),
     Setting("history_bytes_max", "zkstore.historyBytesMax", byte_count, "disk budget of old log and snapshots"),
     Setting("memory_bytes_max", "zkstore.memoryBytesMax", byte_count, "memory at which growing writes are refused"),
     Setting(
@@ -234,6 +246,41 @@ SETTINGS: Final = (
     ),
     Setting("throttle_fill_ms", "connection_throttle_fill_time", whole_number(1), "ms from one refill to the next"),
     Setting("throttle_fill_count", "connection_throttle_fill_count", whole_number(1), "tokens of one refill"),
+    Setting(
+        "throttle_freeze_ms",
+        "connection_throttle_freeze_time",
+        number_or_default(0),
+        "ms from one change of the chance to be turned away to the next; -1: no chance plays a part",
+    ),
+    Setting("throttle_drop_increase", "connection_throttle_drop_increase", ratio, "what no tokens add to that chance"),
+    Setting("throttle_drop_decrease", "connection_throttle_drop_decrease", ratio, "what all tokens take from it"),
+    Setting("throttle_decrease_ratio", "connection_throttle_decrease_ratio", ratio, "tokens gone that still are all"),
+    Setting("throttle_weighs", "connection_throttle_weight_enabled", boolean, "sessions take tokens by weight"),
+    Setting(
+        "throttle_new_weight", "connection_throttle_global_session_weight", whole_number(1), "weight of a new session"
+    ),
+    Setting(
+        "throttle_renewed_weight",
+        "connection_throttle_renew_session_weight",
+        whole_number(1),
+        "weight of one that comes back",
+    ),
+    Setting(
+        "requests_max",
+        "request_throttle_max_requests",
+        whole_number(0),
+        "writes under way before others wait; 0: any",
+    ),
+    Setting(
+        "request_wait_ms_max", "throttled_op_wait_time", whole_number(0), "ms after which one that waited is refused"
+    ),
+    Setting("drop_stale_requests", "request_throttle_drop_stale", boolean, "hang up where one that waited is stale"),
+    Setting(
+        "check_request_age",
+        "request_stale_latency_check",
+        boolean,
+        "stale is what waits for a session's timeout",
+    ),
     Setting("container_check_ms", "znode.container.checkIntervalMs", whole_number(1), "ms from one sweep to the next"),
     Setting(
         "container_reaps", "znode.container.maxPerMinute", whole_number(1), "containers and TTL znodes reaped a minute"
@@ -243,6 +290,7 @@ SETTINGS: Final = (
     ),
     Setting("extended_types", "extendedTypesEnabled", boolean, "serve TTL znodes"),
     Setting("enforce_quota", "enforceQuota", boolean, "refuse writes beyond a hard quota"),
+    Setting("reconfig_enabled", "reconfigEnabled", boolean, "answer reconfig as a server alone does: unimplemented"),
     Setting("skip_acl", "skipACL", yes_or_no, "do not check ACLs"),
     Setting(
         "super_digest", "DigestAuthenticationProvider.superDigest", super_digest, "who passes every ACL", secret=True

@@ -9,8 +9,9 @@ from typing import Final
 
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import Connection
-from zkstore.replica.conversation import Conversation, State
+from zkstore.replica.conversation import Conversation
 from zkstore.replica.replica import Replica
+from zkstore.replica.waiting import State
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
 from zkstore.server.figures import (
@@ -101,7 +102,7 @@ class View:
             received=figures.received,
             sent=self._sent(),
             connections=len(self._port.connections),
-            outstanding=self._replica.outstanding_count,
+            outstanding=self._replica.role.outstanding_count,
             zxid=self._replica.tree.zxid,
             mode="standalone",
             node_count=len(self._replica.tree.records) + 1,  # ZooKeeper counts the root twice
@@ -122,6 +123,9 @@ class View:
             "uptime": replica.now_ms - self._started_ms,
             "connection_rejected": replica.figures.connections_rejected,
             "stale_sessions_expired": replica.figures.sessions_expired,
+            "request_throttle_wait_count": replica.figures.requests_held,
+            "throttled_ops": replica.figures.requests_throttled,
+            "stale_requests_dropped": replica.figures.requests_dropped,
             "proposal_count": replica.figures.proposals,
             "commit_count": self._pipeline.segments,
             "max_file_descriptor_count": resource.getrlimit(resource.RLIMIT_NOFILE)[0],

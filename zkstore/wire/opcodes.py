@@ -47,6 +47,24 @@ class Opcode(IntEnum):
     CLOSE_SESSION = -11
 
 
+WRITES: Final = frozenset(
+    {
+        Opcode.CREATE,
+        Opcode.CREATE2,
+        Opcode.CREATE_CONTAINER,
+        Opcode.CREATE_TTL,
+        Opcode.DELETE,
+        Opcode.SET_DATA,
+        Opcode.SET_ACL,
+        Opcode.MULTI,
+        Opcode.RECONFIG,
+        Opcode.CLOSE_SESSION,
+    }
+)
+"""Requests that the leader decides on; all others are answered by the server that the client is connected to."""
+
+PLAIN_CREATES: Final = frozenset({Opcode.CREATE, Opcode.CREATE2})
+
 XID_NOTIFICATION: Final = -1
 XID_PING: Final = -2
 XID_AUTH: Final = -4

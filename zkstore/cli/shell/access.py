@@ -31,7 +31,7 @@ async def _set_acl(shell: Shell, line: CommandLine) -> Result:
 
 
 async def _addauth(shell: Shell, line: CommandLine) -> Result:
-    await shell.client.add_auth(line.word(0), line.word(1).encode())
+    await shell.client.add_auth(line.word(0), line.words[1].encode() if len(line.words) > 1 else None)
     return Result()
 
 
@@ -52,6 +52,6 @@ COMMANDS = (
         least=2,
         most=2,
     ),
-    Command("addauth", "scheme auth", _addauth, least=2, most=2),
+    Command("addauth", "scheme auth", _addauth, least=1, most=2),
     Command("whoami", "", _whoami),
 )

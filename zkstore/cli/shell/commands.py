@@ -4,36 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from zkstore.cli.shell import access, explaining, quotas, text, watches, znodes
+from zkstore.cli.shell import access, explaining, membership, quotas, text, watches, znodes
 from zkstore.cli.shell.shell import HISTORY_LINES, Shell
 from zkstore.cli.shell.syntax import Command, CommandLine, Result, UsageError, split
 from zkstore.errors import ClientError, ZkStoreError
 from zkstore.version import VERSION
-
-
-async def _config(shell: Shell, line: CommandLine) -> Result:
-    data, stat = await shell.client.get_config(watch=shell.watch if "-w" in line.flags else None)
-    config = (data or b"").decode("utf-8", "replace")
-    shown = _client_config(config) if "-c" in line.flags else config
-    if "-s" in line.flags:
-        shown += "\n" + text.stat_block(stat)
-    return Result(shown, {"config": config, "stat": text.stat_value(stat)})
-
-
-def _client_config(config: str) -> str:
-    """The version and what a client needs to connect: `100000000 host:port,host:port`."""
-    version, addresses = "", []
-    for line in config.splitlines():
-        name, _, value = line.partition("=")
-        if name == "version":
-            version = value
-        elif name.startswith("server.") and ";" in value:
-            server, _, client = value.partition(";")
-            host, _, port = client.partition(";")[0].rpartition(":")
-            if host in ("", "0.0.0.0", "[::]"):  # any address of that server: the one that its peers use will do
-                host = server.rpartition("]")[0] + "]" if server.startswith("[") else server.partition(":")[0]
-            addresses.append(f"{host}:{port}")
-    return f"{version} {','.join(addresses)}"
 
 
 async def _connect(shell: Shell, line: CommandLine) -> Result:
@@ -91,7 +66,7 @@ COMMANDS: Final[dict[str, Command]] = {
         *explaining.COMMANDS,
         *watches.COMMANDS,
         *quotas.COMMANDS,
-        Command("config", "[-c] [-w] [-s]", _config, flags=("-c", "-w", "-s")),
+        *membership.COMMANDS,
         Command("connect", "host:port", _connect, most=1, needs_connection=False),
         Command("close", "", _close),
         Command("quit", "", _quit, needs_connection=False),

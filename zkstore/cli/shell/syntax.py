@@ -66,6 +66,7 @@ class Command:
     Attributes:
         usage: what follows the name, as `help` shows it.
         flags, valued: options without and with a value, such as "-s".
+        listed: options with a value that may be given several times; their values are joined by commas.
         least, most: how many words it takes beside its options.
         needs_connection: False for commands that make sense without a server.
     """
@@ -75,6 +76,7 @@ class Command:
     run: Callable[[Shell, CommandLine], Awaitable[Result]]
     flags: tuple[str, ...] = ()
     valued: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     least: int = 0
     most: int = 0
     needs_connection: bool = True
@@ -90,11 +92,12 @@ class Command:
                 words += rest
             elif argument in self.flags:
                 flags.add(argument)
-            elif argument in self.valued:
+            elif argument in self.valued or argument in self.listed:
                 value = next(rest, None)
                 if value is None:
                     raise UsageError(f"Missing argument for option: {argument}")
-                values[argument] = value
+                is_further = argument in self.listed and argument in values
+                values[argument] = f"{values[argument]},{value}" if is_further else value
             elif argument.startswith("-") and len(argument) > 1 and not _NUMBER.fullmatch(argument):
                 raise UsageError(f"Unrecognized option: {argument}")
             else:
