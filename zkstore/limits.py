@@ -123,8 +123,9 @@ LEARNERS_MAX: Final = 256
 WAITING_LINKS_MAX: Final = 64
 """Learners that dialled before this server knew that it leads; more are turned away and dial again."""
 
-PEER_FRAME_BYTES_MAX: Final = SEGMENT_BYTES_MAX + (2 << 20)
-"""One message between servers: the largest segment, its claims and headers."""
+PEER_MESSAGE_BYTES_MAX: Final = 64 << 20
+"""One message between servers: the largest segment with a `jute.maxbuffer` of up to 32 MiB, for a multi may copy a
+request into several txns; or a snapshot's sessions, a million of them. Members are trusted with this much memory."""
 
 PEER_LIST_MAX: Final = 1 << 20
 """Entries of one list in a message between servers (sessions of a snapshot, claims); only bounds memory."""

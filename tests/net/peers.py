@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import random
+import select
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
@@ -21,7 +24,13 @@ from zkstore.net.peer_links import PeerLinks
 from zkstore.wire import messages
 from zkstore.wire.messages import COMMIT, JOIN, LOOKING, VERSION, VOTE, Commit, Join, LinkMessage, Vote
 
-_QUIET_ROUNDS = 4
+_QUIET_ROUNDS: Final = 4
+_PATIENCE: Final = 20
+_SIOCOUTQ: Final = 0x5411  # how many bytes the other end has not acknowledged
+
+
+def _is_under_way(sending: socket.socket) -> bool:
+    return struct.unpack("i", fcntl.ioctl(sending, _SIOCOUTQ, b"\0" * 4))[0] > 0
 
 
 def vote(sender: int, round: int = 1) -> Vote:
@@ -97,18 +106,29 @@ class Ensemble:
 
     def __init__(self, servers: Iterable[Server], nursery: trio.Nursery) -> None:
         self.servers = {server.server_id: server for server in servers}
+        self.strangers: list[Stranger] = []
         self._nursery = nursery
 
     def __getitem__(self, server_id: int) -> Server:
         return self.servers[server_id]
 
     async def settle(self) -> None:
-        """Turn all until nothing happens any more."""
-        quiet = 0
-        while quiet < _QUIET_ROUNDS:
+        """Turn all until nothing happens any more, and nothing is on its way, unless nobody reads it."""
+        quiet, patience = 0, _PATIENCE
+        while quiet < _QUIET_ROUNDS and patience:
             busy = [server.port.turn() for server in self.servers.values()]
             await wait_all_tasks_blocked(0.001)
-            quiet = 0 if any(busy) else quiet + 1
+            if any(busy):
+                quiet = 0
+            elif any(map(_is_under_way, self._sockets())):  # A busy system takes its time.
+                patience -= 1
+            else:
+                quiet += 1
+
+    def _sockets(self) -> Iterable[socket.socket]:
+        for server in self.servers.values():
+            yield from (each.socket for each in server.port._connections.values())
+        yield from (each.socket for each in self.strangers if each.socket.fileno() >= 0)
 
     async def link(self, learner: int, leader: int, number: int = -1) -> int:
         """A link that stands, with its Join; returns the number that the leader has for it."""
@@ -182,6 +202,7 @@ class Stranger:
         self.reader = FrameReader(1 << 20)
         self.socket = socket.create_connection(ensemble[to].address)
         self.socket.setblocking(False)
+        ensemble.strangers.append(self)
 
     async def say(self, data: bytes) -> Stranger:
         """Send, and let the servers take it."""
@@ -208,17 +229,15 @@ class Stranger:
                 found += self.reader.read(data)
         return found
 
-    @property
-    def is_hung_up_on(self) -> bool:
+    def is_hung_up_on(self, patience_s: float = 0.5) -> bool:
         """Whether the port has closed its side."""
         try:
-            while self.socket.recv(1 << 16):
-                pass
-        except BlockingIOError:
-            return False
+            while select.select([self.socket], [], [], patience_s)[0]:
+                if not self.socket.recv(1 << 16):
+                    return True
         except ConnectionResetError:
             return True
-        return True
+        return False
 
     def close(self) -> None:
         self.socket.close()

@@ -52,7 +52,7 @@ async def test_a_stranger_is_disconnected_with_one_line(
 ) -> None:
     three[1].port.greeting.ensemble_id = b"e" * 16
     stranger = await Stranger(three, 1).say(said)
-    assert stranger.is_hung_up_on
+    assert stranger.is_hung_up_on()
     [line] = warnings_in(caplog)
     assert line.startswith("a connection from 127.0.0.1:")
     assert complaint in line
@@ -92,10 +92,10 @@ async def test_who_does_not_introduce_themselves_is_disconnected(
     stranger = await Stranger(three, 1).say(said)
     mock_clock.jump(limits.PEER_HANDSHAKE_TIMEOUT_MS / 1000 - 0.1)
     await three.settle()
-    assert not stranger.is_hung_up_on
+    assert not stranger.is_hung_up_on(0)
     mock_clock.jump(0.3)
     await three.settle()
-    assert stranger.is_hung_up_on
+    assert stranger.is_hung_up_on()
     assert [line.partition("refused: ")[2] for line in warnings_in(caplog)] == ["no introduction within 5000 ms"]
     stranger.close()
 
@@ -120,8 +120,8 @@ async def test_a_link_on_which_nothing_is_said_is_closed(
         (LINK, frames_of(messages.encode(join(3))), "a Join in the name of server 3"),
         (
             LINK,
-            frames_of(bytes(limits.PEER_FRAME_BYTES_MAX + 1)),
-            f"a message of more than {limits.PEER_FRAME_BYTES_MAX}",
+            frames_of(bytes(limits.PEER_MESSAGE_BYTES_MAX + 1)),
+            f"a message of more than {limits.PEER_MESSAGE_BYTES_MAX}",
         ),
         (LINK, [struct.pack(">I", 1 << 24 | 1) + b"x", frames_of(b"y")[0]], "a message begins within another one"),
         (LINK, [struct.pack(">I", 9 << 24 | 1) + b"x"], "a frame begins with the byte 0x09"),
@@ -136,10 +136,10 @@ async def test_a_peer_that_breaks_the_protocol_is_disconnected_with_one_line(
 ) -> None:
     peer = await Stranger(three, 1).hello(2, 1, purpose)
     rest = b"".join(said)
-    while rest and not peer.is_hung_up_on:
+    while rest and not peer.is_hung_up_on(0):
         await peer.say(rest[:100_000])
         rest = rest[100_000:]
-    assert peer.is_hung_up_on
+    assert peer.is_hung_up_on()
     [line] = [line for line in warnings_in(caplog) if "server 2 at 127.0.0.1" in line]
     assert complaint in line
     peer.close()
@@ -160,7 +160,8 @@ async def test_what_overtakes_may_stand_between_the_parts_of_another_message(thr
 async def test_a_crowd_of_strangers_keeps_no_member_out(three: Ensemble, caplog: pytest.LogCaptureFixture) -> None:
     crowd = [Stranger(three, 1) for _ in range(limits.PEER_STRANGERS_MAX + 5)]
     await three.settle()
-    assert [stranger.is_hung_up_on for stranger in crowd] == [True] * 5 + [False] * limits.PEER_STRANGERS_MAX
+    assert all(stranger.is_hung_up_on() for stranger in crowd[:5])
+    assert not any(stranger.is_hung_up_on(0) for stranger in crowd[5:])
     assert await three.link(2, 1)
     assert len(warnings_in(caplog)) == 1, "the same complaint is not repeated for each"
     for stranger in crowd:

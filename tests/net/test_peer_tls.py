@@ -121,7 +121,7 @@ async def test_who_shows_no_certificate_is_not_let_in(
                 await stranger.say(outgoing.read())
                 incoming.write(stranger.socket.recv(1 << 16))
         await stranger.say(outgoing.read())
-        assert stranger.is_hung_up_on
+        assert stranger.is_hung_up_on()
         [line] = warnings_in(caplog)
         assert line.endswith("the other server shows no certificate (ssl.quorum.keyStore.location there)")
         stranger.close()
@@ -144,7 +144,7 @@ async def test_who_hangs_in_the_handshake_is_disconnected(
         stranger = await Stranger(ensemble, 1).say(b"\x16\x03\x01")
         mock_clock.jump(limits.PEER_HANDSHAKE_TIMEOUT_MS / 1000 + 0.2)
         await ensemble.settle()
-        assert stranger.is_hung_up_on
+        assert stranger.is_hung_up_on()
         assert len(warnings_in(caplog)) == 1
         stranger.close()
 

@@ -137,7 +137,7 @@ def test_text_that_is_no_utf8_is_refused() -> None:
 
 def test_a_message_that_is_too_long_is_not_even_looked_at() -> None:
     with pytest.raises(PeerMessageError, match="the most is"):
-        m.decode(b"\x00" * (limits.PEER_FRAME_BYTES_MAX + 1))
+        m.decode(b"\x00" * (limits.PEER_MESSAGE_BYTES_MAX + 1))
 
 
 def test_nesting_without_end_is_refused() -> None:

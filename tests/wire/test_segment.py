@@ -30,6 +30,7 @@ any_txn = st.one_of(
     st.builds(txns.CreateSessionTxn, st.just(txns.CREATE_SESSION), *head, ints, st.binary(min_size=16, max_size=16)),
     st.builds(txns.CloseSessionTxn, st.just(txns.CLOSE_SESSION), *head, st.lists(paths, max_size=3).map(tuple)),
     st.builds(txns.ErrorTxn, st.just(txns.ERROR), *head, ints),
+    st.builds(txns.ReconfigTxn, st.just(txns.RECONFIG), *head, st.binary()),
 )
 zxids = st.integers(0, (1 << 63) - 1_000)
 

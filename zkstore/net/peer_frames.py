@@ -178,7 +178,7 @@ def decode_answer(body: bytes) -> Answer:
 def _fields(body: bytes) -> list[Any]:
     try:
         fields = msgpack.unpackb(body)
-    except (ValueError, TypeError, LookupError, OverflowError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, msgpack.UnpackException):
         fields = None
     match fields:
         case [str(magic), int(version), *others] if magic == _MAGIC:

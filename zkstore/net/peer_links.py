@@ -366,7 +366,7 @@ class PeerLinks:
             if replaced is not None:
                 self._drop(replaced, None)
             return
-        connection.reader.message_bytes_max = limits.PEER_FRAME_BYTES_MAX
+        connection.reader.message_bytes_max = limits.PEER_MESSAGE_BYTES_MAX
         if connection.is_dialled:
             self._events.dialled(link, connection.server_id)
         else:

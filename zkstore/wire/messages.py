@@ -352,7 +352,7 @@ _CRC: Final = _integer(0, 0xFFFFFFFF)
 _DIGEST: Final = _integer(0, 0xFFFFFFFFFFFFFFFF)
 _LONG: Final = _integer(_LONG_MIN, _LONG_MAX)
 _INT: Final = _integer(-(1 << 31), (1 << 31) - 1)
-_BYTES: Final = _binary(0, limits.PEER_FRAME_BYTES_MAX)
+_BYTES: Final = _binary(0, limits.PEER_MESSAGE_BYTES_MAX)
 _STATE: Final = _integer(LOOKING, OBSERVING)
 _CLAIMS: Final = _rows(_integer(0, limits.SEGMENT_TXNS_MAX - 1), _COUNT, _INT, _BYTES)
 _SESSIONS: Final = _rows(_LONG, _INT, _BYTES)
@@ -397,8 +397,8 @@ def decode(data: bytes) -> Message:
 
     Raises PeerMessageError, naming what does not fit.
     """
-    if len(data) > limits.PEER_FRAME_BYTES_MAX:
-        raise PeerMessageError(f"a message of {len(data)} bytes; the most is {limits.PEER_FRAME_BYTES_MAX}")
+    if len(data) > limits.PEER_MESSAGE_BYTES_MAX:
+        raise PeerMessageError(f"a message of {len(data)} bytes; the most is {limits.PEER_MESSAGE_BYTES_MAX}")
     try:
         fields = msgpack.unpackb(data, use_list=False)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
