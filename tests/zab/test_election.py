@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zkstore.wire import messages
 from zkstore.wire.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, VOTE, Vote
-from zkstore.zab.election import NOBODY, ROUND_MAX, Candidate, Election, ElectionSettings
+from zkstore.zab.election import GUESTS_MAX, NOBODY, ROUND_MAX, Candidate, Election, ElectionSettings
 from zkstore.zab.membership import Membership, parse
 
 SETTINGS = ElectionSettings(finalize_ms=100, resend_min_ms=200, resend_max_ms=2000)
@@ -321,7 +321,10 @@ def test_an_observer_learns_the_result_and_its_votes_count_for_nothing() -> None
     voter = looking(1, config)
     told(voter)
     voter.heard(vote(4, 4, round=8, epoch=9), 0)
-    assert (voter.round, told(voter)) == (1, {})
+    assert voter.round == 1
+    assert told(voter) == {4: vote(1, 1)}
+    voter.heard(vote(3, 3, round=1), 0)
+    assert told(voter)[2].leader == 3
     observer.heard(vote(1, 1, round=3), 0)
     observer.heard(vote(3, 3, state=LEADING, round=3, epoch=2), 0)
     observer.heard(vote(2, 3, state=FOLLOWING, round=3, epoch=2), 0)
@@ -331,9 +334,10 @@ def test_an_observer_learns_the_result_and_its_votes_count_for_nothing() -> None
 
 def test_observers_are_told_as_soon_as_a_leader_is_established() -> None:
     config = members(3, 1)
-    elections = {n: looking(n, config) for n in (1, 2, 3, 4)}
+    elections = {n: looking(n, config) for n in (1, 2, 3)}
     deliver(elections, 0)
-    assert elections[4].decision is None
+    elections[4] = looking(4, config)
+    told(elections[4])  # all of it is lost
     for n in (3, 1):
         elections[n].establish(1)
     deliver(elections, 0)
@@ -385,15 +389,79 @@ def test_an_impossible_round_is_not_joined() -> None:
     assert election.round == 1
 
 
-def test_votes_for_strangers_and_for_nobody_are_no_votes() -> None:
+def test_votes_for_nobody_and_of_observers_are_no_votes() -> None:
     election = looking(1, members(3))
     told(election)
-    election.heard(vote(2, 9, epoch=9, zxid=9), 0)
     election.heard(vote(3, 0, epoch=-1), 0)
-    assert [what.leader for what in told(election).values()] == [1, 1]
-    assert election.decision is None
+    assert told(election) == {3: vote(1, 1)}
     election.heard(vote(2, 2, state=OBSERVING, epoch=9), 0)
     assert told(election) == {}
+    assert election.decision is None
+
+
+def with_pending() -> dict[int, Election]:
+    """Three voters of the first configuration; a fourth is one in a pending change that only two servers know."""
+    old, new = members(3), members(4, 0, "version=5")
+    elections = {n: Election(n, SETTINGS) for n in (1, 3, 4)}
+    elections[1].configure(old)
+    for n in (3, 4):
+        elections[n].configure(old, new)
+    elections[1].start(0, 1, 4)
+    elections[3].start(0, 1, 5)
+    elections[4].start(0, 1, 5)
+    return elections
+
+
+def test_a_voter_of_a_configuration_that_only_some_know_is_elected() -> None:
+    elections = with_pending()
+    for now_ms in range(0, 1000, 20):
+        deliver(elections, now_ms)
+        for election in elections.values():
+            election.tick(now_ms)
+    assert {n: e.decision.leader for n, e in elections.items() if e.decision} == {1: 4, 3: 4, 4: 4}
+
+
+def test_who_does_not_know_all_voters_waits_for_what_they_say() -> None:
+    elections = with_pending()
+    deliver({4: elections[4], 1: elections[1]}, 0)
+    # It has heard of the fourth, so the third's vote for itself is not the end of it.
+    elections[1].start(0, 1, 4)
+    elections[1].heard(vote(3, 3, round=2, epoch=1, zxid=5), 0)
+    assert elections[1].decision is None
+    elections[1].heard(vote(3, 4, round=2, epoch=1, zxid=5), 0)
+    elections[1].tick(100)
+    assert elections[1].decision is not None and elections[1].decision.leader == 4
+
+
+def test_who_knows_the_new_leader_by_its_word_and_its_followers_only_joins_it() -> None:
+    election = looking(1, members(3))
+    election.heard(vote(4, 4, state=LEADING, round=3, epoch=2), 0)
+    assert election.decision is None
+    election.heard(vote(3, 4, state=FOLLOWING, round=3, epoch=2), 0)
+    assert election.decision is not None and election.decision.leader == 4
+
+
+def test_servers_that_cannot_convince_each_other_do_not_go_on_about_it() -> None:
+    one, other = looking(1, members(3)), looking(2, members(3, 0, "group.1=1:2:3\nweight.1=1\nweight.2=0"))
+    sent = 0
+    for _ in range(100):
+        for speaker, hearer in ((one, other), (other, one)):
+            gossip, speaker.gossip = speaker.gossip, []
+            sent += len(gossip)
+            for to, what in gossip:
+                if to == hearer.server_id:
+                    hearer.heard(what, 0)
+    assert sent < 20
+
+
+def test_strangers_that_are_answered_are_few() -> None:
+    election = looking(1, members(3))
+    told(election)
+    for stranger in range(100, 400):
+        election.heard(vote(stranger, stranger), 0)
+    assert len(told(election)) == GUESTS_MAX
+    election.tick(10_000)
+    assert len(told(election)) == GUESTS_MAX + 2
 
 
 def test_what_is_said_fits_the_wire() -> None:
@@ -440,6 +508,18 @@ def test_a_follower_whose_leader_looks_again_waits_in_vain() -> None:
     assert follower.futile() is None
     follower.heard(vote(5, 5, round=2), 0)
     assert follower.futile() == "server 5 does not lead"
+
+
+def test_a_follower_whose_leader_has_found_a_better_one_waits_in_vain() -> None:
+    elections = {n: looking(n, members(3), 1, 5) for n in (1, 2)}
+    deliver(elections, 0)
+    elections[1].tick(100)
+    follower = elections[1]
+    assert follower.decision is not None and follower.decision.leader == 2
+    follower.heard(vote(2, 1, epoch=1, zxid=5), 0)
+    assert follower.futile() is None
+    follower.heard(vote(2, 3, epoch=1, zxid=5), 0)
+    assert follower.futile() == "server 2 does not lead"
 
 
 def test_who_is_established_or_looks_waits_for_nobody() -> None:

@@ -5,6 +5,10 @@ better: by the epoch whose history it has adopted, then the end of its log, then
 only ever gets better, so votes may be lost, doubled, overtaken or late: the best one heard of a sender counts, and all
 servers that hear each other end at the same one (ensemble.md 5, R5).
 
+While a reconfiguration is under way, servers differ in whom they know as a voter. So only the votes of those that a
+server knows count with it, but they may be for anybody: whoever has the better log knows better (and discovery asks
+again).
+
 Two tables are kept apart (3537): votes of this round, and what servers that are not looking say of their leader. Those
 are compared by leader and epoch only (1732, 1805, 1818): their rounds and zxids are from other times.
 """
@@ -22,6 +26,10 @@ from zkstore.zab.quorums import Joint, Quorums
 
 ROUND_MAX: Final = 1 << 60
 """Rounds count elections; a vote that names a later one is not believed: one bad message would use the numbers up."""
+
+
+GUESTS_MAX: Final = 64
+"""Servers that are no voters as far as we know, and are told our votes while we look; a newer configuration has few."""
 
 
 class Candidate(NamedTuple):
@@ -84,6 +92,12 @@ class Election:
         self._votes: dict[int, Candidate] = {}
         # What voters that are not looking say; once this server is not looking either, what all of them said since.
         self._settled: dict[int, Vote] = {}
+        # Who is no voter as far as we know: a newer configuration may count its vote, so it needs ours.
+        self._guests: set[int] = set()
+        # Those of them that stand: they know a configuration that we do not, so we do not know who all voters are.
+        self._contenders: set[int] = set()
+        # What was answered to whom last: two servers that cannot convince each other must not go on about it.
+        self._answers: dict[int, tuple[Vote, Vote]] = {}
         self._gone: set[int] = set()
         self._is_established = False
         self._resend_ms = 0
@@ -105,6 +119,8 @@ class Election:
         members = self._voters | current.observers | (pending.observers if pending else frozenset())
         self._observers = members - self._voters
         self._config_version = current.version
+        self._guests.clear()
+        self._contenders.clear()
         if self.state == LOOKING:
             self._votes = {sender: vote for sender, vote in self._votes.items() if sender in self._voters}
             self._finalize_due_ms = None
@@ -131,10 +147,11 @@ class Election:
         self.state, self.decision, self._is_established = LOOKING, None, False
         self._votes.clear()
         self._settled.clear()
+        self._answers.clear()
         self._gone = set(gone)
         self._finalize_due_ms = None
-        choice = self.server_id if first_choice is None or not self._is_electable(first_choice) else first_choice
-        stands = (choice != self.server_id or may_stand) and self._is_electable(choice)
+        choice = self.server_id if first_choice is None or not self._may_lead(first_choice) else first_choice
+        stands = (choice != self.server_id or may_stand) and self._may_lead(choice)
         self._first = Candidate(adopted_epoch, last_zxid, choice) if stands and self._is_voter else NOBODY
         self._turn_to(self._first)
         self._resend_ms = self._settings.resend_min_ms
@@ -158,6 +175,14 @@ class Election:
                 self._heard_looking(vote, now_ms)
             elif vote.state in (FOLLOWING, LEADING):
                 self._heard_settled(vote, now_ms)
+        elif vote.sender in self._guests or len(self._guests) < GUESTS_MAX:
+            self._guests.add(vote.sender)
+            if vote.state == LEADING:
+                self._heard_settled(vote, now_ms)
+            elif vote.state == LOOKING and self._is_voter:
+                if vote.leader == vote.sender and vote.adopted_epoch >= 0:
+                    self._contenders.add(vote.sender)
+                self._answer(vote)
         return None
 
     def tick(self, now_ms: int) -> None:
@@ -165,7 +190,7 @@ class Election:
         if self._finalize_due_ms is not None and now_ms >= self._finalize_due_ms:
             self._decide(self._vote, f"a quorum agrees in round {self.round}")
         elif self._resend_due_ms is not None and now_ms >= self._resend_due_ms:
-            self._tell(self._voters)
+            self._tell(self._voters | self._guests)
             self._resend_ms = min(self._resend_ms * 2, self._settings.resend_max_ms)
             self._resend_due_ms = now_ms + self._staggered(self._resend_ms)
 
@@ -205,14 +230,14 @@ class Election:
             return
         theirs = self._candidate(vote)
         if vote.round < self.round:
-            self._tell([vote.sender])
+            self._answer(vote)
             return
         if vote.round > self.round:
             self.round = vote.round
             self._votes.clear()
             self._turn_to(max(self._first, theirs))
         elif theirs < self._vote:
-            self._tell([vote.sender])
+            self._answer(vote)
         self._take(vote.sender, theirs, now_ms)
 
     def _take(self, sender: int, theirs: Candidate, now_ms: int) -> None:
@@ -228,7 +253,7 @@ class Election:
         supporters = {s for s, theirs in self._votes.items() if theirs.leader == leader and theirs != NOBODY}
         if not self._quorums.has_quorum(supporters):
             self._finalize_due_ms = None
-        elif supporters >= self._voters - self._gone:
+        elif supporters >= self._voters - self._gone and not self._contenders:
             self._decide(self._vote, f"all voters agree in round {self.round}")
         elif self._finalize_due_ms is None:
             self._finalize_due_ms = now_ms + self._settings.finalize_ms
@@ -238,7 +263,7 @@ class Election:
         self._finalize_due_ms = None
         if self._is_voter:
             self._votes[self.server_id] = candidate
-        self._tell(self._voters)
+        self._tell(self._voters | self._guests)
 
     # --- those who have a leader ------------------------------------------------------------------
 
@@ -249,13 +274,14 @@ class Election:
         for leading in list(self._settled.values()):
             if leading.state == LEADING and leading.sender == leading.leader != self.server_id:
                 self._consider(leading)
-        if self.state == LOOKING and self._is_voter and vote.round == self.round:
+        counts = self._is_voter and vote.sender in self._voters
+        if self.state == LOOKING and counts and vote.round == self.round:
             self._take(vote.sender, self._candidate(vote), now_ms)
 
     def _consider(self, leading: Vote) -> None:
         """A server says that it leads: it does if a quorum says so, too, or would with this server in it."""
         claim = (leading.leader, leading.adopted_epoch)
-        if self.state != LOOKING or not self._is_electable(leading.leader):
+        if self.state != LOOKING or self._candidate(leading) == NOBODY:
             return
         supporters = {sender for sender, vote in self._settled.items() if (vote.leader, vote.adopted_epoch) == claim}
         supporters |= {self.server_id} & self._voters
@@ -266,7 +292,8 @@ class Election:
     def _has_turned(self, vote: Vote) -> bool:
         assert self.decision is not None
         if vote.state == LOOKING:
-            return vote.round > self.round
+            # In one round votes only get better: a better one than we decided for came after it.
+            return vote.round > self.round or (vote.round == self.round and self._candidate(vote) > self._vote)
         return vote.leader != self.decision.leader and vote.round >= self.round
 
     # --- what is said -----------------------------------------------------------------------------
@@ -280,10 +307,21 @@ class Election:
             self.state = FOLLOWING if self._is_voter else OBSERVING
         self._settled.clear()
         self._finalize_due_ms = self._resend_due_ms = None
-        self._tell(self._voters)
+        self._tell(self._voters | self._guests)
+
+    def _answer(self, vote: Vote) -> None:
+        """Tell one that is behind, once: what it says again and again is answered when our vote is told again."""
+        answer = (vote, self._own_vote())
+        if self._answers.get(vote.sender) != answer:
+            self._answers[vote.sender] = answer
+            self._tell([vote.sender])
 
     def _tell(self, server_ids: Iterable[int]) -> None:
-        vote = Vote(
+        vote = self._own_vote()
+        self.gossip += [Gossip(to, vote) for to in sorted(server_ids) if to != self.server_id]
+
+    def _own_vote(self) -> Vote:
+        return Vote(
             VOTE,
             self.server_id,
             self.state,
@@ -293,14 +331,14 @@ class Election:
             self._vote.last_zxid,
             self._config_version,
         )
-        self.gossip += [Gossip(to, vote) for to in sorted(server_ids) if to != self.server_id]
 
     def _candidate(self, vote: Vote) -> Candidate:
-        if vote.adopted_epoch < 0 or not self._is_electable(vote.leader):
+        """Whom a vote is for. One that we do not know as a voter may be one in a newer configuration."""
+        if vote.adopted_epoch < 0 or (vote.leader in self._voters and not self._may_lead(vote.leader)):
             return NOBODY
         return Candidate(vote.adopted_epoch, vote.last_zxid, vote.leader)
 
-    def _is_electable(self, server_id: int) -> bool:
+    def _may_lead(self, server_id: int) -> bool:
         return server_id in self._voters and self._quorums.weight(server_id) > 0
 
     @property
