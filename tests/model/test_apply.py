@@ -6,6 +6,7 @@ import pytest
 
 from zkstore.model import apply
 from zkstore.model.acl import OPEN_ACL, Acl
+from zkstore.model.paths import CONFIG
 from zkstore.model.record import CONTAINER_OWNER, data_of, extras_of, make, ttl_owner
 from zkstore.model.stat import Stat
 from zkstore.model.tree import Tree
@@ -16,6 +17,7 @@ from zkstore.model.txns import (
     DELETE,
     ERROR,
     MULTI,
+    RECONFIG,
     SET_ACL,
     SET_DATA,
     CloseSessionTxn,
@@ -24,6 +26,7 @@ from zkstore.model.txns import (
     DeleteTxn,
     ErrorTxn,
     MultiTxn,
+    ReconfigTxn,
     SetAclTxn,
     SetDataTxn,
     Txn,
@@ -144,6 +147,16 @@ def test_a_multi_is_its_changes_under_one_zxid(tree: Tree) -> None:
     apply.apply(tree, 6, MultiTxn(MULTI, 0, 0, 1_000, changes))
     assert tree.stat(b"/p/n") == Stat(6, 6, 1_000, 1_000, 1, 1, 0, 0, 1, 1, 6)
     assert tree.stat(b"/p/n/c").czxid == 6
+
+
+def test_new_members_are_the_data_of_one_znode_without_a_version() -> None:
+    tree = Tree.new()
+    before = tree.stat(CONFIG)
+    apply.apply(tree, 6, ReconfigTxn(RECONFIG, SESSION, 1, 1_000, b"server.1=..."))
+    assert data_of(tree.records[CONFIG]) == b"server.1=..."
+    assert tree.stat(CONFIG) == before._replace(mzxid=6, mtime_ms=1_000, version=-1, data_length=12)
+    assert tree.acl(CONFIG) == Tree.new().acl(CONFIG)
+    assert tree.zxid == 6
 
 
 def test_an_error_only_takes_a_zxid(tree: Tree) -> None:

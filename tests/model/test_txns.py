@@ -32,6 +32,7 @@ def test_the_numbers_of_the_kinds_never_change() -> None:
         (txns.SetAclTxn, ("path", "acl", "aversion")),
         (txns.MultiTxn, ("changes",)),
         (txns.ErrorTxn, ("code",)),
+        (txns.ReconfigTxn, ("data",)),
     ],
 )
 def test_every_txn_opens_with_the_same_fields(record: type[tuple], rest: tuple[str, ...]) -> None:

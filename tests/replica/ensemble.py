@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from tests.replica.clients import Client, Ops
 from tests.zab import harness
 from zkstore.model.apply import apply_segment
-from zkstore.model.tree import Tree
+from zkstore.model.tree import SessionRecord, Tree
 from zkstore.replica.leading import Leading
 from zkstore.replica.member import Member
 from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.wire import messages
 from zkstore.wire import segment as segments
+from zkstore.wire.messages import SnapshotBegin, SnapshotEnd, SnapshotRows
 from zkstore.zab import effects as fx
 from zkstore.zab.effects import DiskEffect
 from zkstore.zab.membership import Membership
@@ -26,6 +29,7 @@ class Host(harness.Node):
     ops = Ops
     world: Ensemble
     member: Member
+    arriving_digest = 0
 
     def __init__(self, world: Ensemble, server_id: int, config: Membership, **settings: Any) -> None:
         self.replica_settings = {"server_id": server_id, **settings}
@@ -33,7 +37,6 @@ class Host(harness.Node):
         self._passwords = iter(range(server_id << 32, 1 << 64))
         self._ports = iter(range(4000, 65536))
         self.image = Tree.new
-        self.incoming: tuple[Tree, int] | None = None
 
     def boot(self) -> None:
         """Start with what is on the disk: the tree as far as it is known to be committed, and what lies behind it."""
@@ -87,9 +90,13 @@ class Host(harness.Node):
             effect: DiskEffect = self.pending_disk.popleft()
             self.disk.carry_out(effect)
             if isinstance(effect, fx.Install):
-                assert self.incoming is not None
-                self.call("installed", effect, *self.incoming)
+                assert self.disk.arriving is not None
+                (zxid, crc), rows = self.disk.arriving
+                sessions = {number: SessionRecord(timeout_ms, word) for number, timeout_ms, word in effect.sessions}
+                self.image = partial(Tree.load, rows, sessions, zxid, self.arriving_digest)
+                self.call("installed", effect, self.image(), crc)
             else:
+                self.arriving_digest = effect.digest if isinstance(effect, fx.InstallBegin) else self.arriving_digest
                 self.call("done", effect)
 
     def fail_disk(self, *, is_full: bool = True) -> None:
@@ -144,6 +151,19 @@ class Ensemble(harness.World):
                 self.carry_out(node, effect)
             while not node.is_slow and node.pending_disk:
                 node.step_disk()
+
+    def send_snapshot(self, node: harness.Node, link: int) -> None:
+        """The tree as it is, which is the end of a segment."""
+        assert isinstance(node, Host)
+        tree, me = node.tree, node.server_id
+        point = node.disk.end_at_or_before(tree.zxid)
+        assert point is not None and point[0] == tree.zxid
+        self.send(me, link, SnapshotBegin(messages.SNAPSHOT_BEGIN, *point, tree.digest))
+        for row in tree.records.items():
+            self.send(me, link, SnapshotRows(messages.SNAPSHOT_ROWS, (row,)))
+        sessions = tuple((number, one.timeout_ms, one.password) for number, one in tree.sessions.items())
+        self.send(me, link, SnapshotEnd(messages.SNAPSHOT_END, sessions))
+        node.call("snapshot_sent", link, *point)
 
     def check_committed(self, node: harness.Node, zxid: int) -> None:
         """Members keep this to themselves."""

@@ -112,11 +112,23 @@ def test_an_unknown_session_is_refused(world: World) -> None:
     assert stranger.is_ended
 
 
-def test_a_session_that_is_closing_is_refused(client: Client) -> None:
+def test_a_session_that_is_closing_is_refused_once_it_is_closed(client: Client) -> None:
     client.send.close()
     stranger = client.world.stranger()
     stranger.greet(session_id=client.session_id, password=client.password)
+    assert stranger.output() == b""
+    client.world.run_disk()
     assert stranger.greeted().session_id == 0
+    assert stranger.is_ended
+
+
+def test_a_session_whose_close_is_lost_is_given_back(client: Client) -> None:
+    client.send.close()
+    stranger = client.world.stranger()
+    stranger.greet(session_id=client.session_id, password=client.password)
+    client.world.lose()
+    assert stranger.greeted().session_id == client.session_id
+    assert stranger.exists(b"/").code == 0
 
 
 @pytest.mark.parametrize("is_new", [True, False])

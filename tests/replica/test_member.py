@@ -7,11 +7,19 @@ import pytest
 from tests.replica.clients import Answer, Client, Ops, Told
 from tests.replica.ensemble import Ensemble
 from tests.replica.world import World
+from zkstore.model import zxid as zxids
 from zkstore.model.acl import READ_ACL
+from zkstore.model.tree import Tree
 from zkstore.model.txns import ERROR
+from zkstore.replica.learning import Learning
+from zkstore.replica.member import Unread, alone
+from zkstore.replica.reconfig import members_in
+from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.role import ALONE
 from zkstore.wire import jute, segment
-from zkstore.wire.messages import Commit, Ping, Propose
+from zkstore.wire.messages import FORWARD, PROPOSE, SYNCED, Commit, Forward, Ping, Propose, Synced
 from zkstore.wire.opcodes import Opcode
+from zkstore.zab.effects import Adopt, Append, Belong, Effect, HangUp, Lead, Look, Note, Promise
 
 MOVED = -118
 
@@ -259,6 +267,40 @@ def test_a_session_is_not_given_to_who_does_not_know_its_password(ensemble: Ense
     assert client.create(b"/a").code == 0
 
 
+@pytest.mark.parametrize("where", ["leader", "follower"])
+def test_a_session_that_the_leader_has_not_applied_yet_is_not_refused(ensemble: Ensemble, where: str) -> None:
+    leader, (follower, other) = ensemble.leader(), ensemble.followers()
+    leader.is_slow = True
+    client = follower.client()
+    assert client.session_id
+    assert client.session_id not in leader.tree.sessions
+    returning = (leader if where == "leader" else other).stranger()
+    returning.greet(session_id=client.session_id, password=client.password)
+    ensemble.settle()
+    assert returning.output() == b""
+    leader.is_slow = False
+    ensemble.take(leader)
+    while leader.pending_disk:
+        leader.step_disk()
+    ensemble.settle()
+    assert returning.greeted().session_id == client.session_id
+    assert returning.create(b"/a").code == 0
+
+
+def test_a_deposed_leader_that_does_not_know_it_yet_refuses_no_session(ensemble: Ensemble) -> None:
+    deposed = ensemble.leader()
+    stranger, gone = deposed.stranger(), deposed.stranger()
+    ensemble.isolate(deposed.server_id)
+    stranger.greet(session_id=0x77, password=b"p" * 16)
+    gone.greet(session_id=0x77, password=b"p" * 16)
+    gone.vanish()
+    ensemble.settle()
+    assert stranger.output() == b""
+    ensemble.pass_time(12_000)
+    assert stranger.is_ended
+    assert stranger.output() == gone.output() == b""
+
+
 def test_clients_who_leave_while_they_wait_for_the_leader_are_forgotten(ensemble: Ensemble) -> None:
     follower = ensemble.followers()[0]
     client = follower.client()
@@ -458,6 +500,28 @@ def test_a_server_that_was_away_for_long_takes_up_the_whole_story(ensemble: Ense
     assert client.get_data(b"/n7").data == b"x"
 
 
+def test_a_server_that_is_too_far_behind_gets_the_whole_tree(ensemble: Ensemble) -> None:
+    away, leader = ensemble.followers()[0], ensemble.leader()
+    ensemble.crash(away.server_id)
+    client = leader.client()
+    for number in range(5):
+        client.create(b"/n%d" % number, flags=1)
+    for node in ensemble.nodes.values():
+        if node is not away:
+            node.disk.purge(node.tree.zxid)
+    client.create(b"/behind")
+    ensemble.start(away.server_id)
+    ensemble.pass_time(2_000)
+    assert away.disk.start[0] > 0
+    ensemble.check()
+    assert away.client().get_data(b"/behind").code == 0
+    assert away.replica.applied_crc == leader.replica.applied_crc
+    ensemble.crash(away.server_id)
+    ensemble.start(away.server_id)
+    ensemble.pass_time(2_000)
+    ensemble.check()
+
+
 def test_observers_serve_clients_too() -> None:
     ensemble = Ensemble(1, 2, 3, observers=[4])
     ensemble.settle()
@@ -467,3 +531,189 @@ def test_observers_serve_clients_too() -> None:
     assert client.sync().code == 0
     assert client.set_data(b"/a", b"y", 7).code == -103
     ensemble.check()
+
+
+# --- what must not be -----------------------------------------------------------------------------
+
+
+def test_a_server_whose_tree_differs_stops_and_says_where(ensemble: Ensemble) -> None:
+    follower, client = ensemble.followers()[0], ensemble.leader().client()
+    there = follower.client()
+    client.create(b"/a")
+    good = follower.tree.zxid
+    follower.tree.touched[b"/a"] = follower.tree.records[b"/a"]
+    follower.tree.records[b"/a"] += b"rot"
+    client.create(b"/b")
+    client.create(b"/c")
+    client.create(b"/d")
+    (stop,) = follower.stops
+    assert stop.invariant == "I15"
+    assert stop.zxid > good
+    assert follower.member.is_stopped
+    assert there.is_ended
+    assert "no sessions are served: this server stops" in refusal(follower.stranger())
+    client.create(b"/e")
+    assert b"/e" not in follower.tree.records
+    assert ensemble.followers()[1].tree.digest == ensemble.leader().tree.digest
+
+
+def refusal(stranger: Client) -> str:
+    stranger.greet()
+    assert stranger.is_ended
+    return stranger.conversation.end_reason or ""
+
+
+def test_a_learner_that_says_what_none_would_is_hung_up_on(ensemble: Ensemble) -> None:
+    leader = ensemble.leader()
+    client = ensemble.followers()[0].client()
+    for message in (
+        Forward(FORWARD, 1, client.session_id, 1, Opcode.GET_DATA, b"", ()),
+        Forward(FORWARD, 1, 77, 1, Opcode.CREATE_SESSION, b"short", ()),
+    ):
+        link = next(one.link for one in leader.peer.learners())
+        leader.story.clear()
+        leader.call("received", link, message)
+        assert [effect.link for effect in leader.story if isinstance(effect, HangUp)] == [link]
+        ensemble.pass_time(1_000)
+    ensemble.check()
+
+
+def test_a_leader_that_answers_what_was_not_asked_is_hung_up_on(ensemble: Ensemble) -> None:
+    follower = ensemble.followers()[0]
+    client = follower.client()
+    role = follower.replica.role
+    assert isinstance(role, Learning)
+    follower.call("received", role._link, Synced(SYNCED, 99, 1))
+    assert client.is_ended
+    ensemble.pass_time(1_000)
+    ensemble.check()
+
+
+def test_a_claim_for_what_was_not_asked_stops_a_server(ensemble: Ensemble) -> None:
+    leader, follower = ensemble.leader(), ensemble.followers()[0]
+    client = leader.client()
+    client.send.create(b"/a")
+    segment_ = leader.leading.next_segment()
+    assert segment_ is not None
+    role = follower.replica.role
+    assert isinstance(role, Learning)
+    claims = ((0, 7, 0, b""),)
+    follower.call("received", role._link, Propose(PROPOSE, segment_.data, follower.tree.zxid, claims))
+    (stop,) = follower.stops
+    assert stop.invariant == "I19"
+
+
+def test_a_segment_that_cannot_be_understood_stops_a_server(ensemble: Ensemble) -> None:
+    follower = ensemble.followers()[0]
+    role = follower.replica.role
+    assert isinstance(role, Learning)
+    strange = segment.encode(
+        [(99, 0, 0, 0)],  # type: ignore[list-item]
+        prev_zxid=follower.tree.zxid,
+        first_zxid=follower.tree.zxid + 1,
+        digest_zxid=0,
+        digest=0,
+        prev_crc=follower.replica.applied_crc,
+    )
+    follower.call("received", role._link, Propose(PROPOSE, strange.data, follower.tree.zxid, ()))
+    (stop,) = follower.stops
+    assert stop.invariant == "I6"
+
+
+def test_a_server_that_stood_still_expires_nobody_for_it(ensemble: Ensemble) -> None:
+    leader = ensemble.leader()
+    client = leader.client(timeout_ms=4_000)
+    ensemble.now_ms += 8_000
+    leader.call("tick")
+    ensemble.settle()
+    assert "the server stood still for 8000 ms; sessions get this much longer" in leader.replica.notices
+    assert client.session_id in leader.tree.sessions
+    assert not client.is_ended
+
+
+# --- a server alone -------------------------------------------------------------------------------
+
+
+class Lone:
+    """A server alone, with a disk that does at once what it is asked for."""
+
+    ops = Ops
+
+    def __init__(self, tree: Tree | None = None) -> None:
+        self.replica = Replica(
+            tree or Tree.new(), ReplicaSettings(), now_ms=0, time_ms=0, last_crc=0, make_password=lambda: bytes(16)
+        )
+        self.member = alone(self.replica)
+        self.member.start()
+
+    def take(self) -> list[Effect]:
+        effects, self.member.effects = self.member.effects, []
+        return effects
+
+    def run_disk(self) -> None:
+        self.member.flush()
+        while effects := self.take():
+            for effect in effects:
+                if isinstance(effect, Append | Promise | Adopt | Belong):
+                    self.member.done(effect)
+            self.member.flush()
+
+    def client(self) -> Client:
+        self.run_disk()
+        return Client(self, "127.0.0.1", 1).connect()  # type: ignore[arg-type]
+
+
+def test_a_server_alone_is_a_member_without_a_network() -> None:
+    lone = Lone()
+    assert [type(effect) for effect in lone.take()] == [Look, Note, Lead]
+    client = lone.client()
+    assert client.create(b"/a", b"x").zxid == 2
+    assert client.sync().code == 0
+    assert client.get_data(b"/a").data == b"x"
+    assert lone.member.peer.epoch == 0
+    assert not lone.member.propose_next()
+    lone.member.tick()
+    assert lone.take() == []
+
+
+def test_a_server_alone_whose_disk_is_full_tells_its_clients_and_goes_on() -> None:
+    lone = Lone()
+    client = lone.client()
+    client.send.create(b"/a")
+    lone.member.flush()
+    client.send.create(b"/b")
+    lone.member.propose_next()
+    client.send.create(b"/c")
+    first, second = lone.take()
+    assert isinstance(first, Append)
+    assert isinstance(second, Append)
+    lone.member.failed(first, True, "no space")
+    assert [answer.code for answer in client.answers()] == [-1, -1, -1]
+    assert client.create(b"/d").zxid == 2
+    assert not client.is_ended
+
+
+def test_nobody_learns_from_a_server_alone() -> None:
+    lone = Lone()
+    lone.client()
+    unread = Unread(lone.replica)
+    assert unread.start == unread.end == (1, lone.replica.applied_crc)
+    assert unread.end_at_or_before(0) is None
+    assert unread.end_at_or_before(5) == unread.end
+    assert unread.read(0, 100) == []
+    with pytest.raises(AssertionError, match="no other server"):
+        ALONE.relay(1, Synced(SYNCED, 1, 1))
+    assert ALONE.confirm() == 0
+    assert not ALONE.is_supported(lone.member.members)
+
+
+def test_a_server_alone_whose_data_knows_epochs_begins_a_new_one() -> None:
+    tree = Tree.new()
+    tree.zxid = zxids.make(5, 9)
+    lone = Lone(tree)
+    client = lone.client()
+    assert client.create(b"/a").zxid == zxids.make(6, 2)
+    assert client.sync().code == 0
+    assert lone.member.peer.promised_epoch == lone.member.peer.adopted_epoch == 6
+    assert lone.member.peer.ensemble_id == bytes(16)
+    assert members_in(lone.replica.tree) is None

@@ -30,7 +30,7 @@ from zkstore.replica.proposal import Proposal, Remote
 from zkstore.replica.proposing import Proposing
 from zkstore.replica.reconfig import Reconfiguration
 from zkstore.replica.role import Claim, Ensemble, unclaimed
-from zkstore.replica.waiting import Barrier
+from zkstore.replica.waiting import Barrier, Waiting
 from zkstore.wire import segment
 from zkstore.wire.jute import Reader
 from zkstore.wire.messages import (
@@ -82,7 +82,7 @@ class Leading(Proposing):
         self._sealed_zxid = self._base_zxid
         self._zxid_max = zxids.make(epoch, _COUNTER_MAX) if epoch else (1 << 63) - 1
         self._has_remote = False
-        self._unconfirmed: deque[tuple[int, Barrier | tuple[int, Synced]]] = deque()
+        self._unconfirmed: deque[tuple[int, Waiting | tuple[int, Synced]]] = deque()
         self._next_sweep_ms = replica.now_ms + settings.container_check_interval_ms
         replica.tracker = SessionTracker(settings.tick_ms)
         for session_id, session in tree.sessions.items():
@@ -177,8 +177,9 @@ class Leading(Proposing):
         self.reconfiguration.pending = None
         for proposal in lost:
             self._lose(proposal)
-        replica.release_barriers()
+        replica.syncs.release()
         replica.let_in()
+        replica.resume_joined()
 
     def _lose(self, proposal: Proposal) -> None:
         replica, txn, conversation = self.replica, proposal.txn, proposal.conversation
@@ -204,14 +205,20 @@ class Leading(Proposing):
 
     def sync(self, conversation: Conversation, xid: int, body: bytes) -> Barrier | None:
         """To be answered once all that is proposed is applied, and a quorum has confirmed that nobody else leads."""
+        barrier = Barrier(self._newest_zxid, False, conversation, xid, body)
+        return barrier if self.has_to_wait(barrier) else None
+
+    def has_to_wait(self, waiting: Waiting) -> bool:
+        """Whether something is to be answered later, for what is proposed and for whether somebody else leads."""
         ticket = self._ensemble.confirm()
         if not ticket and not self.outstanding_count:
-            return None
-        barrier = Barrier(self._newest_zxid, not ticket, conversation, xid, body)
+            return False
+        waiting.zxid = self._newest_zxid
+        waiting.is_confirmed = not ticket
         if ticket:
-            self._unconfirmed.append((ticket, barrier))
-        self.replica.wait_at(barrier)
-        return barrier
+            self._unconfirmed.append((ticket, waiting))
+        self.replica.syncs.waiting.append(waiting)
+        return True
 
     @property
     def _newest_zxid(self) -> int:
@@ -222,11 +229,12 @@ class Leading(Proposing):
         """Nobody else led when `Ensemble.confirm` gave this ticket, nor at any earlier one."""
         while self._unconfirmed and self._unconfirmed[0][0] <= ticket:
             _, waiting = self._unconfirmed.popleft()
-            if isinstance(waiting, Barrier):
-                waiting.is_confirmed = True
-            else:
+            if isinstance(waiting, tuple):
                 self._ensemble.relay(*waiting)
-        self.replica.answer_barriers()
+            else:
+                waiting.is_confirmed = True
+        self.replica.syncs.answer_due(self.replica.tree.zxid)
+        self.replica.resume_joined()
 
     # --- learners ---------------------------------------------------------------------------------
 
@@ -252,10 +260,13 @@ class Leading(Proposing):
 
     def _take_back(self, link: int, server_id: int, message: Revalidate) -> None:
         session_id = message.session_id
-        granted_ms = sessions.revive(self, session_id, message.password, message.timeout_ms, server_id)
-        if granted_ms and session_id in self.replica.attached:
-            self.replica.attached[session_id].end(f"its session has moved to server {server_id}")
-        self._ensemble.relay(link, Revalidated(REVALIDATED, message.ticket, granted_ms))
+
+        def tell(granted_ms: int) -> None:
+            if granted_ms and session_id in self.replica.attached:
+                self.replica.attached[session_id].end(f"its session has moved to server {server_id}")
+            self._ensemble.relay(link, Revalidated(REVALIDATED, message.ticket, granted_ms))
+
+        sessions.take_back(self, session_id, message.password, message.timeout_ms, server_id, tell)
 
     def _take_forward(self, link: int, server_id: int, forward: Forward) -> None:
         session_id, xid, opcode, body = forward.session_id, forward.xid, forward.opcode, forward.body

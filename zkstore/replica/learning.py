@@ -113,7 +113,7 @@ class Learning:
         self._ticket += 1
         barrier = Barrier(UNKNOWN_ZXID, False, conversation, xid, body)
         self._syncs[self._ticket] = barrier
-        self._replica.wait_at(barrier)
+        self._replica.syncs.waiting.append(barrier)
         self._ensemble.relay(self._link, SyncRequest(SYNC_REQUEST, self._ticket))
         return barrier
 
@@ -182,7 +182,7 @@ class Learning:
         if isinstance(message, Synced) and message.ticket in self._syncs:
             barrier = self._syncs.pop(message.ticket)
             barrier.zxid, barrier.is_confirmed = message.zxid, True
-            self._replica.answer_barriers()
+            self._replica.syncs.answer_due(self._replica.tree.zxid)
         elif isinstance(message, Revalidated) and message.ticket in self._returning:
             conversation, request = self._returning.pop(message.ticket)
             if conversation.state != State.JOINING:

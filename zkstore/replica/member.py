@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from zkstore.errors import ConfigError, DamageError, InvariantError, PeerMessageError
+from zkstore.model import zxid as zxids
 from zkstore.model.tree import Tree
 from zkstore.model.txns import ReconfigTxn
 from zkstore.replica.leading import Leading
@@ -77,13 +78,20 @@ class Unread:
         return []
 
 
-def alone(replica: Replica) -> Member:
-    """A server alone, which holds all that its log does: an ensemble of one, without a network, and without epochs."""
-    settings = PeerSettings(replica.settings.server_id, tick_ms=replica.settings.tick_ms)
+def alone(
+    replica: Replica, *, promised_epoch: int = 0, adopted_epoch: int = 0, ensemble_id: bytes | None = None
+) -> Member:
+    """A server alone, which holds all that its log does: an ensemble of one, without a network.
+
+    It needs no epochs, unless its data knows some: from other servers, or because the zxids of epoch 0 have run out.
+    """
+    settings = PeerSettings(replica.settings.server_id, replica.make_password(), tick_ms=replica.settings.tick_ms)
     members = Membership((membership.parse_member(settings.server_id, "localhost:2888:3888", "a server alone"),))
     zxid, crc = replica.learned_zxid, replica.learned_crc
-    state = DurableState(last_zxid=zxid, last_crc=crc, committed_zxid=zxid)
-    return Member(settings, members, state, Unread(replica), replica)
+    epoch = zxids.epoch_of(zxid)
+    promised_epoch = max(promised_epoch, epoch)
+    state = DurableState(promised_epoch, max(adopted_epoch, epoch), zxid, crc, zxid, ensemble_id)
+    return Member(settings, members, state, Unread(replica), replica, names_members=False)
 
 
 class Member:
@@ -104,9 +112,12 @@ class Member:
         history: History,
         replica: Replica,
         tail: Iterable[Segment] = (),
+        *,
+        names_members: bool = True,
     ) -> None:
         """`replica` holds the tree as of `state.committed_zxid`; `tail` is what the log holds behind it, not known to
-        be committed. `members` are those that the server was started with: they count until the tree names others.
+        be committed. `members` are those that the server was started with: they count until the tree names others,
+        which the first leader of all has it do if it `names_members`.
 
         Raises InvariantError, DamageError and ConfigError where these do not fit each other.
         """
@@ -116,6 +127,7 @@ class Member:
         self.effects: list[Effect] = []
         self.is_stopped = False
         self._is_alone = False
+        self._names_members = names_members
         self._leading: Leading | None = None
         self._installed: tuple[Tree, int] | None = None
         self._changes: deque[tuple[int, Membership]] = deque()
@@ -315,9 +327,10 @@ class Member:
             self.peer.config_committed(named)
 
     def _lead(self, effect: Lead) -> None:
-        """Epoch 0 is that of a server alone, which has no members to change."""
+        """Epoch 0 is that of a server alone: what it loses, nobody else has."""
         self._is_alone = not effect.epoch
-        self._leading = self.replica.lead(effect.epoch, self, None if self._is_alone else self.members)
+        has_members = self._names_members and not self._is_alone
+        self._leading = self.replica.lead(effect.epoch, self, self.members if has_members else None)
         self.effects.append(effect)
 
     def _follow(self, effect: Follow) -> None:

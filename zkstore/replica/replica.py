@@ -42,7 +42,7 @@ from zkstore.replica.role import ALONE, Claim, Ensemble, Idle, Role
 from zkstore.replica.sasl import SaslSettings
 from zkstore.replica.throttle import UNLIMITED, RequestLimits, TokenBucket
 from zkstore.replica.throttled import Throttle, ThrottledConversation
-from zkstore.replica.waiting import Barrier, State
+from zkstore.replica.waiting import State, Syncs
 from zkstore.wire import segment as segments
 from zkstore.wire.records import ConnectRequest
 from zkstore.wire.segment import Segment
@@ -104,6 +104,7 @@ class Replica:
         next_session_id, make_password: for the next session.
         listings: children's names as they are answered.
         watches: who wants to be told of what.
+        syncs: of clients here, that wait for something.
         tracker: live sessions and when they expire; on the leader only.
         attached: session id to the conversation that has it here.
         ready: conversations with bytes to send or to be closed, in order; the server empties it.
@@ -113,6 +114,42 @@ class Replica:
         notices: what the server should log; it empties the list.
         refuses_growth: set by the server when memory runs out: creates and new data get an error.
     """
+
+    __slots__ = (  # more attributes than a dictionary of instances shares: 0.7 us of a segment
+        "_commits",
+        "_digest_due_zxid",
+        "_joined",
+        "_pending",
+        "_recent",
+        "_throttle",
+        "applied_crc",
+        "attached",
+        "conversations",
+        "digests",
+        "figures",
+        "frame_bytes_max",
+        "learned_crc",
+        "learned_zxid",
+        "listings",
+        "make_password",
+        "next_session_id",
+        "notices",
+        "now_ms",
+        "outstanding",
+        "outstanding_bytes",
+        "pending_count",
+        "ready",
+        "refuses_growth",
+        "role",
+        "settings",
+        "super_digest",
+        "syncs",
+        "time_ms",
+        "tracker",
+        "tree",
+        "watches",
+        "words",
+    )
 
     def __init__(
         self,
@@ -144,7 +181,7 @@ class Replica:
         self.role: Role = Idle("the server is starting")
         self.outstanding_bytes = 0
         self.pending_count = 0
-        self._barriers: deque[Barrier] = deque()
+        self.syncs = Syncs()
         self._joined: list[Conversation] = []
         self._throttle = None if settings.requests is None else Throttle(self, settings.requests)
         self._pending: deque[tuple[Segment, list[Proposal]]] = deque()
@@ -203,7 +240,7 @@ class Replica:
                 proposal.size = 0
         self.outstanding.clear()
         self.outstanding_bytes = 0
-        self._barriers.clear()
+        self.syncs.waiting.clear()
         self._joined.clear()
         self.tracker = SessionTracker(self.settings.tick_ms)
 
@@ -259,34 +296,6 @@ class Replica:
         """Less may be under way than before: let requests in that wait for it."""
         if self._throttle is not None:
             self._throttle.advance()
-
-    # --- syncs ------------------------------------------------------------------------------------
-
-    def wait_at(self, barrier: Barrier) -> None:
-        """A sync waits, behind those that wait already."""
-        self._barriers.append(barrier)
-
-    def answer_barriers(self) -> None:
-        """Answer the syncs that have nothing to wait for any more."""
-        barriers, zxid = self._barriers, self.tree.zxid
-        while barriers and (barriers[0].is_answered or (barriers[0].is_confirmed and barriers[0].zxid <= zxid)):
-            barrier = barriers.popleft()
-            barrier.conversation.answer_barrier(barrier)
-
-    def release_barriers(self) -> None:
-        """Answer all syncs: what they waited for is lost."""
-        while self._barriers:
-            barrier = self._barriers.popleft()
-            barrier.conversation.answer_barrier(barrier)
-
-    def _answer_barriers_before(self, proposal: Proposal, zxid: int) -> None:
-        """Answer the syncs that txn `zxid`, proposed after them and committed, leaves nothing to wait for."""
-        barriers = self._barriers
-        while barriers and (barriers[0].is_answered or barriers[0].zxid < zxid):
-            barrier = barriers.popleft()
-            barrier.conversation.answer_barrier(barrier)
-        if proposal.conversation is not None:
-            proposal.conversation.answer_barriers()
 
     # --- segments ---------------------------------------------------------------------------------
 
@@ -349,7 +358,7 @@ class Replica:
 
         Raises InvariantError where the digest that a segment names is not this tree's.
         """
-        tree, pending, barriers, recent = self.tree, self._pending, self._barriers, self._recent
+        tree, pending, syncs, recent = self.tree, self._pending, self.syncs, self._recent
         commit = self._commits.commit
         while pending and pending[0][0].last_zxid <= zxid:
             segment, proposals = pending[0]
@@ -363,15 +372,15 @@ class Replica:
             self.outstanding_bytes -= sum(map(_SIZE, proposals))
             self.applied_crc = segment.crc
             for number, proposal in enumerate(proposals, segment.first_zxid):
-                if barriers:
-                    self._answer_barriers_before(proposal, number)
+                if syncs.waiting:
+                    syncs.answer_before(proposal, number)
                 commit(proposal, number)
             tree.seal()
             recent.append((tree.zxid, tree.digest))
             if tree.zxid >= self._digest_due_zxid:
                 self._keep_digest()
-        if barriers:
-            self.answer_barriers()
+        if syncs.waiting:
+            syncs.answer_due(tree.zxid)
         assert pending or not len(self.outstanding) or self.role.open_count, "prospects outlive what they were made of"
         if self._throttle is not None:
             self._throttle.advance()

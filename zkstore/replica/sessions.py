@@ -6,6 +6,8 @@ and when it was last heard of, is the leader's affair alone, which servers tell 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, Final
@@ -98,18 +100,64 @@ def _propose(
     leading.propose(Proposal(txn, conversation, 0, Opcode.CREATE_SESSION, replica.now_ms))
 
 
+class Return:
+    """A client that wants a session back which is not alive, as far as this leader knows.
+
+    Before it is told so, that must be sure: the txn that created the session may be committed and not applied here
+    yet, or another server may lead, and know better. So it waits as a sync does, and is looked at again.
+    """
+
+    __slots__ = ("_look", "_tell", "is_answered", "is_confirmed", "zxid")
+
+    def __init__(self, look: Callable[[], int], tell: Callable[[int], None]) -> None:
+        self.zxid = 0
+        self.is_confirmed = self.is_answered = False
+        self._look = look
+        self._tell = tell
+
+    def answer(self) -> None:
+        """What is found now is the truth."""
+        self.is_answered = True
+        self._tell(self._look())
+
+
 def reclaim(leading: Leading, conversation: Conversation, request: ConnectRequest, timeout_ms: int) -> None:
     """A client has come here with its session, from an earlier connection or from another server."""
-    replica, session_id = leading.replica, request.session_id
-    if revive(leading, session_id, request.password or b"", timeout_ms, replica.settings.server_id):
-        replica.admit(conversation, session_id, timeout_ms, replica.tree.sessions[session_id].password)
-        replica.resume_joined()
-    else:
-        conversation.refuse()
+    replica, session_id, password = leading.replica, request.session_id, request.password or b""
+    conversation.state = State.JOINING
+
+    def tell(granted_ms: int) -> None:
+        if conversation.state != State.JOINING:
+            return  # The client has left meanwhile.
+        if granted_ms:
+            replica.admit(conversation, session_id, granted_ms, password)
+        else:
+            conversation.refuse()
+
+    take_back(leading, session_id, password, timeout_ms, replica.settings.server_id, tell)
+    replica.resume_joined()
+
+
+def take_back(
+    leading: Leading,
+    session_id: int,
+    password: bytes,
+    timeout_ms: int,
+    server_id: int,
+    tell: Callable[[int], None],
+) -> None:
+    """A client is at that server and wants its session: `tell` it the timeout, or 0 where the session is gone or not
+    this client's; perhaps later."""
+    look = partial(revive, leading, session_id, password, timeout_ms, server_id)
+    granted_ms = look()
+    session = leading.replica.tree.sessions.get(session_id)
+    is_sure = granted_ms > 0 or (session is not None and session.password != password)
+    if is_sure or not leading.has_to_wait(Return(look, tell)):
+        tell(granted_ms)
 
 
 def revive(leading: Leading, session_id: int, password: bytes, timeout_ms: int, server_id: int) -> int:
-    """A session's client is at that server now; its timeout, or 0 where the session is gone or not this client's."""
+    """If a session is alive and the password its own, its client is at that server now; gives its timeout, else 0."""
     replica = leading.replica
     session = replica.tree.sessions.get(session_id)
     if (

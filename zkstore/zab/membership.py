@@ -164,10 +164,17 @@ def parse(text: str | bytes, where: str = "configuration") -> Membership:
 
 def parse_lines(lines: Iterable[str], where: str) -> Membership:
     """As `parse`, line by line."""
+    stripped = enumerate(map(str.strip, lines), 1)
+    return parse_labelled(
+        ((f"{where} line {number}", line) for number, line in stripped if line and not line.startswith("#")), where
+    )
+
+
+def parse_labelled(lines: Iterable[tuple[str, str]], where: str) -> Membership:
+    """As `parse`, lines that each come with a label for messages; none is empty or a comment."""
     reading = _Reading()
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if line and not line.startswith("#"):
-            reading.take(f"{where} line {number}", line)
+    for label, line in lines:
+        reading.take(label, line)
     return checked(reading.membership(), where)
 
 
