@@ -1,0 +1,87 @@
+"""Whole runs: the servers hold what they promise, and a seed means one run and no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zkstore.testing import planning, simulation
+from zkstore.testing.invariants import INVARIANTS
+from zkstore.testing.planning import Case
+from zkstore.testing.simulation import Tally
+from zkstore.testing.verdict import RULES
+
+ROOT = Path(__file__).parents[2]
+REPEATED = (3, 11)
+
+if os.environ.get("CI"):
+    AMOUNTS = [pytest.param(300, 100, id="many")]
+else:
+    AMOUNTS = [pytest.param(20, 40, id="few"), pytest.param(300, 100, id="many", marks=pytest.mark.long)]
+
+
+def run_all(seeds: range, *, is_bare: bool) -> Tally:
+    tally = Tally()
+    for seed in seeds:
+        outcome = simulation.run(planning.make(seed, is_bare=is_bare))
+        assert not outcome.violations, f"tools/simulate.py --seed {seed}: {outcome.violations[0]}"
+        tally.add(outcome)
+    return tally
+
+
+@pytest.mark.parametrize(("with_clients", "bare"), AMOUNTS)
+def test_nothing_is_violated_and_every_rule_is_looked_at(with_clients: int, bare: int) -> None:
+    tally = run_all(range(with_clients), is_bare=False)
+    only_agreement = run_all(range(bare), is_bare=True)
+    # "code" is broken, if ever, without being looked at.
+    assert [name for name in RULES if not tally.checks[name]] == []
+    assert [name for name in INVARIANTS if not only_agreement.checks[name]] == ["code"]
+    assert tally.operations > 200 * with_clients
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    for seed in REPEATED:
+        one, other = (simulation.run(planning.make(seed)) for _ in range(2))
+        assert one.digest == other.digest
+        assert (one.events, one.simulated_us, one.checks) == (other.events, other.simulated_us, other.checks)
+
+
+def test_a_trace_changes_nothing() -> None:
+    case = planning.make(REPEATED[0], is_bare=True)
+    assert simulation.run(case).digest == simulation.run(case, with_trace=True).digest
+
+
+def test_another_seed_gives_another_run() -> None:
+    digests = {simulation.run(planning.make(seed, is_bare=True)).digest for seed in range(5)}
+    assert len(digests) == 5
+
+
+def test_processes_that_hash_differently_agree() -> None:
+    digests = [_digests_in_a_process(str(hash_seed)) for hash_seed in (1, 4711)]
+    assert digests[0] == digests[1]
+
+
+def _digests_in_a_process(hash_seed: str) -> str:
+    program = (
+        "from zkstore.testing import planning, simulation\n"
+        f"for seed in {REPEATED}:\n"
+        "    for is_bare in (False, True):\n"
+        "        print(simulation.run(planning.make(seed, is_bare=is_bare)).digest)\n"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert len(done.stdout.split()) == 2 * len(REPEATED)
+    return done.stdout
+
+
+def test_a_case_that_was_stored_runs_as_before() -> None:
+    case = planning.make(REPEATED[1])
+    stored = json.dumps(case.to_json())
+    assert simulation.run(Case.from_json(json.loads(stored))).digest == simulation.run(case).digest
