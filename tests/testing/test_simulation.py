@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from zkstore.testing import faults as fx
 from zkstore.testing import planning, simulation
 from zkstore.testing.invariants import INVARIANTS
 from zkstore.testing.planning import Case
@@ -85,3 +87,33 @@ def test_a_case_that_was_stored_runs_as_before() -> None:
     case = planning.make(REPEATED[1])
     stored = json.dumps(case.to_json())
     assert simulation.run(Case.from_json(json.loads(stored))).digest == simulation.run(case).digest
+
+
+def test_a_server_alone_serves_through_crashes_and_a_full_disk() -> None:
+    planned = planning.make(1, 3, is_bare=True)
+    plan = (
+        fx.DiskFull(1_000, 1, 500),
+        fx.Crash(2_000, 1, 100, 500, True),
+        fx.TakeCheckpoint(2_500, 1, 0),
+        fx.CrashAt(3_000, 1, "Append", 3, fx.AFTER, 200),
+        fx.DiskFails(4_000, 1, 300),
+    )
+    alone = replace(planned, voters=(1,), observers=(), spares=(), drifts_ppm=(0,), faults=plan)
+    outcome = simulation.run(alone)
+    assert outcome.violations == ()
+    assert outcome.faults["disk Promise"] == 0
+    assert outcome.checks["I5"] > 20
+    assert all(outcome.faults[type(fault).__name__] == 1 for fault in plan)
+
+
+def test_groups_that_weigh_alike_elect_and_commit() -> None:
+    case = next(case for case in map(planning.make, range(1_000)) if case.is_grouped)
+    outcome = simulation.run(case)
+    assert outcome.violations == () and outcome.checks["I18"] > 50
+
+
+def test_epochs_follow_each_other_where_they_run_out_of_zxids() -> None:
+    case = replace(planning.make(2, 3, is_bare=True), faults=(), epoch_counter_max=20)
+    outcome = simulation.run(case)
+    assert outcome.violations == ()
+    assert outcome.faults["role Lead"] >= outcome.operations // 40

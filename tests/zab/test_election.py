@@ -441,6 +441,17 @@ def test_who_knows_the_new_leader_by_its_word_and_its_followers_only_joins_it() 
     assert election.decision is not None and election.decision.leader == 4
 
 
+def test_a_leader_that_only_its_followers_know_is_told_once_who_looks() -> None:
+    election = looking(1, members(3))
+    told(election)
+    election.heard(vote(3, 4, state=FOLLOWING, round=3, epoch=2), 0)
+    assert told(election) == {4: vote(1, 1)}
+    election.heard(vote(2, 4, state=FOLLOWING, round=3, epoch=2), 0)
+    assert told(election) == {}
+    election.heard(vote(4, 4, state=LEADING, round=3, epoch=2), 0)
+    assert election.decision is not None and election.decision.leader == 4
+
+
 def test_servers_that_cannot_convince_each_other_do_not_go_on_about_it() -> None:
     one, other = looking(1, members(3)), looking(2, members(3, 0, "group.1=1:2:3\nweight.1=1\nweight.2=0"))
     sent = 0

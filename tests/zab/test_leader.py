@@ -519,6 +519,16 @@ def test_before_the_zxids_of_an_epoch_run_out_a_new_one_begins() -> None:
     assert script.core.leaving == "the zxids of epoch 1 run out; a new epoch has to begin"
 
 
+def test_the_epoch_after_one_that_ran_out_has_all_its_zxids() -> None:
+    full = make_chain(E1 + 1, E1 + 2, E1 + 3)
+    script = LeaderScript(*full, promised=1, adopted=1, epoch_counter_max=3).lead(2)
+    assert script.role.epoch == 2 and script.role.can_propose
+    script.pass_ms(10)
+    assert script.core.leaving is None
+    assert script.propose(3).first_zxid == 2 << 32 | 1
+    assert not script.role.can_propose
+
+
 def test_learners_are_told_when_the_role_ends() -> None:
     script = leading(2)
     script.role.end("enough")

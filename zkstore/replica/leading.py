@@ -244,8 +244,9 @@ class Leading(Proposing):
             self._take_forward(link, server_id, message)
         elif isinstance(message, Pong):
             for session_id in message.touched:
-                if self.owners.get(session_id, server_id) == server_id:
-                    self.touch(session_id)
+                # Whoever heard of it, for the owner may be out of date: a Revalidate of a server that the client has
+                # left since can come in behind that of the one it is at.
+                self.touch(session_id)
         elif isinstance(message, SyncRequest):
             ticket = self._ensemble.confirm()
             answer = Synced(SYNCED, message.ticket, self._newest_zxid)

@@ -26,7 +26,10 @@ def strike(world: World, fault: Fault) -> bool:
     if isinstance(fault, fx.Partition):
         return _partition(world, fault)
     if isinstance(fault, fx.OneWay):
-        _block(world, [(fault.sender, fault.receiver)], fault.for_ms)
+        pair = (fault.sender, fault.receiver)
+        if pair not in world.network.routes:
+            return False
+        _block(world, [pair], fault.for_ms)
         return True
     if isinstance(fault, fx.LossyGossip):
         return _lossy(world, fault)

@@ -364,7 +364,7 @@ class PeerHost:
                 observer.violate("I15", self.server_id, segment.first_zxid, "the leader's digest is another")
             observer.applied(self.server_id, segment)
             self.applied = (segment.last_zxid, segment.crc)
-            self.digest = (self.digest * 1_000_003 + segment.crc + segment.last_zxid) & _MASK
+            self.digest = folded(self.digest, segment)
             self._digests[segment.last_zxid] = self.digest
             if len(self._digests) > _DIGESTS_KEPT:
                 del self._digests[next(iter(self._digests))]
@@ -380,6 +380,11 @@ class PeerHost:
         text = _config_in(segment)
         if text is not None:
             self.peer.config_logged(memberships.parse(text), segment.last_zxid)
+
+
+def folded(digest: int, segment: Segment) -> int:
+    """The state machine: what a segment makes of a state."""
+    return (digest * 1_000_003 + segment.crc + segment.last_zxid) & _MASK
 
 
 def _config_in(segment: Segment) -> bytes | None:

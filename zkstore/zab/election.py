@@ -268,6 +268,10 @@ class Election:
     # --- those who have a leader ------------------------------------------------------------------
 
     def _heard_settled(self, vote: Vote, now_ms: int) -> None:
+        if vote.sender in self._voters and self._is_stranger(vote.leader) and len(self._guests) < GUESTS_MAX:
+            # A leader that this configuration does not know yet does not know either that this server looks.
+            self._guests.add(vote.leader)
+            self._tell([vote.leader])
         known = self._settled.get(vote.sender)
         if known is None or not (_is_same_choice(known, vote) and known.adopted_epoch > vote.adopted_epoch):
             self._settled[vote.sender] = vote
@@ -337,6 +341,9 @@ class Election:
         if vote.adopted_epoch < 0 or (vote.leader in self._voters and not self._may_lead(vote.leader)):
             return NOBODY
         return Candidate(vote.adopted_epoch, vote.last_zxid, vote.leader)
+
+    def _is_stranger(self, server_id: int) -> bool:
+        return server_id not in self._voters and server_id not in self._guests and server_id != self.server_id
 
     def _may_lead(self, server_id: int) -> bool:
         return server_id in self._voters and self._quorums.weight(server_id) > 0

@@ -304,7 +304,7 @@ class Leader:
             self.phase == ACTIVE
             and not self.is_closing
             and self.broadcast.has_room
-            and (self.is_alone or counter_of(self.core.end[0]) < self.core.settings.epoch_counter_max)
+            and (self.is_alone or not self._is_epoch_full)
         )
 
     def propose(self, segment: Segment, claims: Mapping[int, Claims] | None, new_config: Membership | None) -> None:
@@ -420,14 +420,16 @@ class Leader:
             handle.stage in (SNAPSHOT, INSTALLING) for handle in self._handles.values()
         )
 
+    @property
+    def _is_epoch_full(self) -> bool:
+        """The numbers that count are this epoch's: the history may well end with the last ones of the epoch before."""
+        zxid = self.core.end[0]
+        is_own = self.is_alone or epoch_of(zxid) == self.epoch
+        return is_own and counter_of(zxid) >= self.core.settings.epoch_counter_max
+
     def _check_counter(self) -> None:
         core = self.core
-        if (
-            self.phase == ACTIVE
-            and counter_of(core.end[0]) >= core.settings.epoch_counter_max
-            and core.known_committed == core.end[0] == core.durable[0]
-            and (self.is_alone or epoch_of(core.end[0]) == self.epoch)
-        ):
+        if self.phase == ACTIVE and self._is_epoch_full and core.known_committed == core.end[0] == core.durable[0]:
             core.leave(f"the zxids of epoch {self.epoch} run out; a new epoch has to begin")
 
     def _drop_silent(self) -> None:
