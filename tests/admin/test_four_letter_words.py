@@ -9,19 +9,30 @@ import pytest
 
 from zkstore.admin.four_letter_words import WORDS, FourLetterWords
 from zkstore.server.config import Config
+from zkstore.server.ensemble_config import EnsembleConfig
 from zkstore.server.figures import (
     ConnectionFigures,
     DirectorySizes,
+    EnsembleFigures,
     ExpiryBucket,
+    LearnerFigures,
     Overview,
     ServerView,
     SessionFigures,
     WatchTotals,
 )
 from zkstore.version import ZOOKEEPER_VERSION
+from zkstore.zab import membership
 
 FIRST, SECOND = 0x100000B5AB00000, 0x100000B5AB00001
 EXPIRY_MS = 1_795_352_706_000
+
+MEMBERS = membership.parse(
+    "server.1=127.0.0.1:24281:24381:participant\n"
+    "server.2=127.0.0.1:24282:24382|[::1]:24284:24384:participant\n"
+    "server.3=127.0.0.1:24283:24383:observer\n"
+    "version=100000000"
+)
 
 ASKING = ConnectionFigures("127.0.0.1", 53144, 0, 0, 1, 0, EXPIRY_MS, None)
 FIRST_CLIENT = ConnectionFigures(
@@ -69,6 +80,9 @@ class RecordedServer:
     def overview(self) -> Overview:
         return Overview(0, 3.75, 14, 32, 32, 3, 0, 6, "standalone", 9)
 
+    def ensemble(self) -> EnsembleFigures | None:
+        return None
+
     def metrics(self) -> Mapping[str, int | float]:
         return {"watch_count": 5, "uptime": 4070, "avg_fsynctime": 1 / 6, "sum_fsynctime": 1, "avg_readlatency": 0.0}
 
@@ -77,6 +91,9 @@ class RecordedServer:
 
     def expiry_buckets(self) -> Iterable[ExpiryBucket]:
         return [ExpiryBucket(EXPIRY_MS - 2_000, ()), ExpiryBucket(EXPIRY_MS, (SECOND, FIRST))]
+
+    def session_timeouts(self) -> Mapping[int, int]:
+        return {SECOND: 10_000, FIRST: 30_000}
 
     def ephemerals(self) -> Mapping[int, Collection[bytes]]:
         return {SECOND: [b"/eph"], FIRST: [b"/lock/n-0000000000", b"/lock/m"]}
@@ -120,6 +137,28 @@ class EmptyServer(RecordedServer):
 
     def data_watches(self) -> Iterable[tuple[bytes, Collection[int]]]:
         return []
+
+
+class MemberOfThree(EmptyServer):
+    """One of two voters and an observer, as recorded from three Apache servers that nobody uses."""
+
+    def __init__(self, server_id: int, mode: str, leader_id: int = 2) -> None:
+        super().__init__(settings=Config(data_dir=Path("/srv/data"), ensemble=EnsembleConfig(server_id, MEMBERS)))
+        self.server_id, self.mode, self.leader_id = server_id, mode, leader_id
+        self.learners: tuple[LearnerFigures, ...] = ()
+        self.members = MEMBERS
+
+    def overview(self) -> Overview:
+        return super().overview()._replace(mode=self.mode)
+
+    def ensemble(self) -> EnsembleFigures:
+        return EnsembleFigures(
+            self.server_id, 1, self.leader_id, 0x100000010, 3, (48, 48, 36260), self.learners, self.members
+        )
+
+
+def mntr(view: ServerView) -> dict[str, str]:
+    return dict(line.split("\t", 1) for line in ask(b"mntr", view).splitlines())
 
 
 def ask(word: bytes, view: ServerView | None = None) -> str:
@@ -355,3 +394,78 @@ def test_the_configuration_names_a_log_directory_of_its_own() -> None:
 
 def test_words_are_four_bytes_that_no_frame_can_begin_with() -> None:
     assert all(len(word) == 4 and int.from_bytes(word, "big") > 1 << 30 for word in WORDS)
+
+
+def test_a_member_of_an_ensemble_shows_it_in_its_configuration() -> None:
+    told = (
+        "serverId=3\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=24383\nquorumPort=24283\npeerType=1\n"
+        "membership: \nserver.1=127.0.0.1:24281:24381:participant\n"
+    )
+    assert told in ask(b"conf", MemberOfThree(3, "observer"))
+    assert ask(b"conf", MemberOfThree(3, "observer")).endswith("\nversion=100000000")
+    assert "\nelectionPort=24384|24382\nquorumPort=24284|24282\npeerType=0\n" in ask(
+        b"conf", MemberOfThree(2, "leader")
+    )
+
+
+def test_who_was_taken_out_of_the_ensemble_still_shows_what_it_was_told() -> None:
+    view = MemberOfThree(3, "observer")
+    view.members = membership.parse("server.1=127.0.0.1:24281:24381")
+
+    assert "\nquorumPort=24283\n" in ask(b"conf", view)
+
+
+def test_only_a_leader_shows_the_sizes_of_its_proposals() -> None:
+    for word in (b"srvr", b"stat"):
+        assert ask(word, MemberOfThree(2, "leader")).endswith(
+            "Mode: leader\nNode count: 9\nProposal sizes last/min/max: 48/48/36260\n"
+        )
+        assert ask(word, MemberOfThree(1, "follower")).endswith("Mode: follower\nNode count: 9\n")
+
+
+def test_a_server_that_does_not_decide_on_expiry_lists_sessions_with_their_timeouts() -> None:
+    begin = (
+        "SessionTracker dump:\nGlobal Sessions(2):\n0x100000b5ab00000\t30000ms\n0x100000b5ab00001\t10000ms\nephemeral"
+    )
+
+    for mode in ("follower", "observer"):
+        assert ask(b"dump", MemberOfThree(1, mode)).startswith(begin)
+    assert "Session Sets (0)/(0):\n" in ask(b"dump", MemberOfThree(2, "leader"))
+
+
+def test_a_leader_counts_those_who_learn_from_it() -> None:
+    view = MemberOfThree(2, "leader")
+    view.learners = (
+        LearnerFigures(1, is_voter=True, is_in_step=True, acked_zxid=0x10000000E, silent_ms=0),
+        LearnerFigures(3, is_voter=False, is_in_step=True, acked_zxid=0x100000010, silent_ms=0),
+        LearnerFigures(7, is_voter=False, is_in_step=True, acked_zxid=0x100000011, silent_ms=0),
+        LearnerFigures(8, is_voter=False, is_in_step=False, acked_zxid=0x3F, silent_ms=0),
+    )
+
+    figures = mntr(view)
+
+    assert ask(b"mntr", view).splitlines()[1:3] == ["zk_server_state\tleader", "zk_peer_state\tleading - broadcast"]
+    expected = {
+        "zk_quorum_size": "2",
+        "zk_epoch": "1",
+        "zk_leader_id": "2",
+        "zk_learners": "4",
+        "zk_synced_followers": "1",
+        "zk_synced_observers": "1",
+        "zk_synced_non_voting_followers": "1",
+        "zk_pending_syncs": "3",
+        "zk_1_learner_lag": "2",
+        "zk_3_learner_lag": "0",
+        "zk_7_learner_lag": "0",
+        "zk_8_learner_lag": "16",
+    }
+    assert {name: figures.get(name) for name in expected} == expected
+
+
+def test_those_who_learn_name_their_leader() -> None:
+    follower, observer = mntr(MemberOfThree(1, "follower")), mntr(MemberOfThree(3, "observer"))
+
+    assert (follower["zk_peer_state"], follower["zk_leader_id"]) == ("following - broadcast", "2")
+    assert (observer["zk_peer_state"], observer["zk_observer_master_id"]) == ("observing - broadcast", "2")
+    assert "zk_observer_master_id" not in follower
+    assert "zk_learners" not in follower

@@ -14,9 +14,11 @@ from zkstore.errors import (
     BadVersionError,
     ClientError,
     ConnectionLossError,
+    NewConfigNoQuorumError,
     NoNodeError,
     NotEmptyError,
     NoWatcherError,
+    ReconfigInProgressError,
     ZkStoreError,
 )
 from zkstore.model.acl import Acl
@@ -102,6 +104,15 @@ def test_every_event_has_zkcli_s_name(event_type: EventType) -> None:
         (NotEmptyError("/a"), "Node not empty: /a"),
         (BadVersionError("/a"), "version No is not valid : /a"),
         (BadArgumentsError(), "Arguments are not valid : null"),
+        (
+            ReconfigInProgressError(),
+            "Another reconfiguration is in progress -- concurrent reconfigs not supported (yet)",
+        ),
+        (
+            NewConfigNoQuorumError(),
+            "No quorum of new config is connected and up-to-date with the leader of last committed config - "
+            "try invoking reconfiguration after new servers are connected and synced",
+        ),
         (NoWatcherError("/a"), "KeeperErrorCode = No such watcher for /a"),
         (ConnectionLossError("it broke"), "KeeperErrorCode = ConnectionLoss: it broke"),
         (ClientError("Not connected"), "Not connected"),

@@ -88,6 +88,11 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start, and wait until it serves."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start, and do not wait: a member of an ensemble needs others to serve."""
         assert not self.is_running, "the server runs already"
         command = [sys.executable, "-m", "zkstore", "serve", "--host", "127.0.0.1", "--client-port", str(self.port)]
         command += ["--data-dir", str(self.data_dir), *self._flags]
@@ -99,6 +104,9 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 command, env=self._environment, stdout=subprocess.PIPE, stderr=log, preexec_fn=limit
             )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves."""
         self.ready_line = self._read_line()
         self.port = int(self.ready_line.split(" at ")[1].split(",")[0].rpartition(":")[2])
 

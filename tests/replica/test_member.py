@@ -287,6 +287,42 @@ def test_a_session_that_the_leader_has_not_applied_yet_is_not_refused(ensemble: 
     assert returning.create(b"/a").code == 0
 
 
+def test_a_client_may_write_before_the_leader_has_applied_that_its_session_exists(ensemble: Ensemble) -> None:
+    leader, follower = ensemble.leader(), ensemble.followers()[0]
+    leader.is_slow = True
+    client = follower.client()
+    assert client.session_id not in leader.tree.sessions
+    assert client.create(b"/a", flags=1).code == 0
+    leader.is_slow = False
+    ensemble.take(leader)
+    while leader.pending_disk:
+        leader.step_disk()
+    ensemble.settle()
+    assert list(leader.tree.ephemerals[client.session_id]) == [b"/a"]
+    assert leader.leading.has_session(client.session_id)
+    assert not leader.leading.opening
+    ensemble.check()
+
+
+def test_a_session_that_ends_before_the_leader_has_applied_that_it_exists_is_over(ensemble: Ensemble) -> None:
+    leader, follower = ensemble.leader(), ensemble.followers()[0]
+    leader.is_slow = True
+    client = follower.client()
+    client.close()
+    late = Forward(FORWARD, 9, client.session_id, 1, Opcode.CREATE, b"", ())
+    link = next(one.link for one in leader.peer.learners() if one.server_id == follower.server_id)
+    leader.call("received", link, late)
+    leader.is_slow = False
+    ensemble.take(leader)
+    leader.step_disk()
+    assert client.session_id in leader.tree.sessions
+    assert not leader.leading.has_session(client.session_id), "or its client could write behind its end"
+    while leader.pending_disk:
+        leader.step_disk()
+    assert client.session_id not in leader.tree.sessions
+    assert not leader.leading.opening
+
+
 def test_a_deposed_leader_that_does_not_know_it_yet_refuses_no_session(ensemble: Ensemble) -> None:
     deposed = ensemble.leader()
     stranger, gone = deposed.stranger(), deposed.stranger()

@@ -10,7 +10,7 @@ from zkstore.errors import ConfigError
 from zkstore.replica.throttle import RequestLimits
 from zkstore.server import throttles
 from zkstore.server.config import Config, load
-from zkstore.server.settings import SETTINGS
+from zkstore.server.settings import ENSEMBLE_FIELDS, SETTINGS
 
 
 def zoo_cfg(directory: Path, *lines: str, name: str = "zoo.cfg") -> Path:
@@ -35,10 +35,10 @@ def test_told_nothing_a_server_has_the_defaults() -> None:
     assert (Config().session_timeout_ms_min, Config().session_timeout_ms_max) == (4_000, 40_000)
 
 
-def test_every_setting_is_a_field_but_for_two_that_add_to_others() -> None:
-    fields = set(Config.__dataclass_fields__)
+def test_every_setting_is_a_field_but_for_two_that_add_to_others_and_those_of_members() -> None:
+    fields = set(Config.__dataclass_fields__) - {"ensemble"}
 
-    assert fields == {setting.field for setting in SETTINGS} - {"read_only_mode", "tls_protocol"}
+    assert fields == {setting.field for setting in SETTINGS} - {"read_only_mode", "tls_protocol"} - ENSEMBLE_FIELDS
 
 
 def test_a_zoo_cfg_as_people_have_it_is_taken_without_a_word(tmp_path: Path) -> None:
@@ -220,12 +220,11 @@ def test_session_timeouts_that_let_nothing_through_are_refused(tmp_path: Path) -
         ("DigestAuthenticationProvider.digestAlg=SHA3-256", "digests are SHA1"),
         ("DigestAuthenticationProvider.enabled=false", "cannot be switched off"),
         ("peerType=observer", "stands alone"),
-        ("dynamicConfigFile=/conf/zoo.cfg.dynamic", "stands alone"),
         ("server.1=a:2888:3888:observer;2181", "is a participant"),
-        ("server.1=a", "give host:quorumPort:electionPort;clientPort"),
-        ("server.1=a:2888:2888", "give host:quorumPort:electionPort;clientPort"),
-        ("server.1=a:2888:3888;x:y", "give host:quorumPort:electionPort;clientPort"),
-        ("server.1=a:2888:3888;2181;x:y", "give host:quorumPort:electionPort;clientPort"),
+        ("server.1=a", "give host:peerPort:electionPort[:role];[clientHost:]clientPort"),
+        ("server.1=a:2888:2888", "give two different ones"),
+        ("server.1=a:2888:3888;x:y", "give host:peerPort:electionPort[:role];[clientHost:]clientPort"),
+        ("server.1=a:2888:3888;2181;x:y", "give host:peerPort:electionPort[:role];[clientHost:]clientPort"),
     ],
 )
 def test_what_would_be_unsafe_to_leave_out_is_refused(tmp_path: Path, line: str, reason: str) -> None:
@@ -261,12 +260,6 @@ def test_passwords_and_digests_stay_out_of_messages(tmp_path: Path) -> None:
 
     assert config.super_digest == "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
     assert "D/InIHSb7y" not in repr(config)
-
-
-def test_a_second_server_is_refused_because_nothing_would_be_replicated(tmp_path: Path) -> None:
-    complaint = refusal(tmp_path, "server.1=a:2888:3888", "server.2=b:2888:3888")
-
-    assert complaint.startswith("/zoo.cfg:2: server.1: server.1, server.2 make an ensemble")
 
 
 def test_the_only_server_line_says_where_to_listen(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.interop.raw import RawClient, create, get_data, greeting
+from tests.replica.ensemble import Ensemble
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import listen
@@ -17,7 +20,9 @@ from zkstore.replica.member import alone
 from zkstore.replica.replica import Replica, ReplicaSettings
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
+from zkstore.server.ensemble_config import EnsembleConfig
 from zkstore.server.pipeline import Pipeline
+from zkstore.server.tally import Tally
 from zkstore.server.view import View
 from zkstore.storage.store import Store
 
@@ -47,7 +52,7 @@ class World:
         self.client_port = listeners[0].socket.getsockname()[1]
         checkpoints = Checkpoints(tree, self.store, checkpoint_txns=1000)
         config = Config(data_dir=directory, client_port=self.client_port)
-        self.view = View(config, self.replica, self.store, self.port, self.pipeline, checkpoints)
+        self.view = View(config, member, self.store, self.port, self.pipeline, checkpoints)
 
     def turn(self) -> None:
         """Until nothing is to be read and nothing is being written."""
@@ -154,3 +159,64 @@ def test_the_connections_counters_start_anew_and_the_servers_do_not(world: World
     [shown] = world.view.connections()
     assert (shown.received, shown.sent) == (0, 0)
     assert world.view.overview().sent == 3
+
+
+# --- a member of an ensemble ----------------------------------------------------------------------
+
+
+def view_of(ensemble: Ensemble, server_id: int) -> View:
+    """Only what concerns the ensemble may be asked of it."""
+    host = ensemble[server_id]
+    told = EnsembleConfig(server_id, host.member.members)
+    elsewhere: Any = None
+    port: Any = SimpleNamespace(connections={})
+    return View(Config(ensemble=told), host.member, elsewhere, port, elsewhere, elsewhere, Tally(0))
+
+
+def test_a_member_serves_while_it_leads_or_follows() -> None:
+    ensemble = Ensemble(1, 2, 3, observers=[4])
+    ensemble.settle()
+
+    leader = ensemble.leader().server_id
+    views = {server_id: view_of(ensemble, server_id) for server_id in (1, 2, 3, 4)}
+    assert all(view.is_serving() for view in views.values())
+    modes = {server_id: view.overview().mode for server_id, view in views.items()}
+    assert modes == {1: "follower", 2: "follower", 3: "follower", 4: "observer", leader: "leader"}
+
+    ensemble[4].replica.look("its leader is gone")
+    assert not views[4].is_serving()
+
+
+def test_a_leader_knows_its_learners_and_they_know_their_leader() -> None:
+    ensemble = Ensemble(1, 2, 3, observers=[4])
+    ensemble.settle()
+    client = ensemble.leader().client()
+    client.create(b"/a")
+    ensemble.settle()
+    leader = ensemble.leader().server_id
+
+    figures = view_of(ensemble, leader).ensemble()
+    assert figures is not None
+    assert (figures.server_id, figures.leader_id, figures.epoch) == (leader, leader, 1)
+    assert sorted((each.server_id, each.is_voter, each.is_in_step) for each in figures.learners) == sorted(
+        (server_id, server_id != 4, True) for server_id in {1, 2, 3, 4} - {leader}
+    )
+    assert {each.acked_zxid for each in figures.learners} == {figures.logged_zxid}
+    assert figures.members.voters == {1, 2, 3}
+
+    learning = view_of(ensemble, 4).ensemble()
+    assert learning is not None
+    assert (learning.leader_id, learning.epoch, learning.learners) == (leader, 1, ())
+    assert view_of(ensemble, 4).session_timeouts() == view_of(ensemble, leader).session_timeouts() != {}
+
+
+def test_a_server_alone_is_no_ensemble(world: World) -> None:
+    assert world.view.ensemble() is None
+    assert world.view.is_serving()
+
+
+def test_the_newest_digest_is_that_of_now(world: World, client: RawClient) -> None:
+    tree = world.replica.tree
+    assert list(world.view.digests())[-1] == (tree.zxid, tree.digest)
+    zxids = [zxid for zxid, _ in world.view.digests()]
+    assert zxids == sorted(set(zxids))

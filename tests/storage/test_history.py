@@ -57,6 +57,16 @@ def test_nothing_is_known_before_the_start_of_a_log_that_was_purged(log: Log, hi
     assert found.end_at_or_before(EPOCH + 3) == found.start
 
 
+def test_what_is_purged_while_it_is_read_is_history_that_is_not_there(log: Log, history: History) -> None:
+    found = LogHistory(log)
+    before = log.start
+    log.drop_before(EPOCH + 3, 100)
+    log.start = before  # as another thread sees it until the purging one has come back from the disk
+    assert found.read(EPOCH + 2, 1 << 20) == []
+    assert found.end_at_or_before(EPOCH + 1) is None
+    assert found.read(EPOCH + 3, 0)[0].prev_zxid == EPOCH + 3
+
+
 @pytest.mark.parametrize(("bytes_max", "count"), [(0, 1), (1, 1), (1 << 20, 4)])
 def test_at_least_one_segment_is_read_and_then_as_many_as_fit(
     log: Log, history: History, bytes_max: int, count: int

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from zkstore.admin import java_text
+from zkstore.admin import ensemble_text, java_text
 from zkstore.server.figures import ConnectionFigures, ServerView
 from zkstore.version import ZOOKEEPER_VERSION
 
@@ -127,9 +127,9 @@ def _conf(view: ServerView) -> str:
         "minSessionTimeout": config.session_timeout_ms_min,
         "maxSessionTimeout": config.session_timeout_ms_max,
         "clientPortListenBacklog": -1 if config.listen_backlog is None else config.listen_backlog,
-        "serverId": 0,
+        "serverId": 0 if config.ensemble is None else config.ensemble.server_id,
     }
-    return "".join(f"{key}={value}\n" for key, value in values.items())
+    return "".join(f"{key}={value}\n" for key, value in values.items()) + ensemble_text.configuration(view)
 
 
 def _port(port: int | None) -> int:
@@ -156,7 +156,7 @@ def _version_lines(view: ServerView) -> str:
 
 
 def _overview_lines(view: ServerView) -> str:
-    figures = view.overview()
+    figures, ensemble = view.overview(), view.ensemble()
     average = java_text.double(figures.latency_avg_ms)
     return (
         f"Latency min/avg/max: {figures.latency_min_ms}/{average}/{figures.latency_max_ms}\n"
@@ -166,7 +166,7 @@ def _overview_lines(view: ServerView) -> str:
         f"Outstanding: {figures.outstanding}\n"
         f"Zxid: {java_text.hexadecimal(figures.zxid)}\n"
         f"Mode: {figures.mode}\n"
-        f"Node count: {figures.node_count}\n"
+        f"Node count: {figures.node_count}\n" + ensemble_text.proposal_sizes(figures.mode, ensemble)
     )
 
 
@@ -215,13 +215,16 @@ def _dump(view: ServerView) -> str:
         address = java_text.socket_address(figures.host, figures.port)
         session_id = java_text.hexadecimal(figures.session.session_id if figures.session is not None else 0)
         by_expiry[figures.expires_ms].append(f"\tip: {address} sessionId: {session_id}\n")
+    tracked = f"Session Sets {_expiry_sets(sessions)}"
+    if view.overview().mode in ensemble_text.LEARNING:
+        tracked = ensemble_text.global_sessions(view.session_timeouts())
     ephemerals = view.ephemerals()
     owners = "".join(
         f"{java_text.hexadecimal(session_id)}:\n" + "".join(f"\t{_path(path)}\n" for path in paths)
         for session_id, paths in ephemerals.items()
     )
     return (
-        f"SessionTracker dump:\nSession Sets {_expiry_sets(sessions)}"
+        f"SessionTracker dump:\n{tracked}"
         f"ephemeral nodes dump:\nSessions with Ephemerals ({len(ephemerals)}):\n{owners}"
         f"Connections dump:\nConnections Sets {_expiry_sets(sorted(by_expiry.items()))}"
     )
@@ -249,13 +252,15 @@ def _mntr(view: ServerView) -> str:
         "num_alive_connections": figures.connections,
         "outstanding_requests": figures.outstanding,
         "znode_count": figures.node_count,
+        **ensemble_text.metrics(view.ensemble()),
         **view.metrics(),
     }
     lines = "".join(
         f"zk_{name}\t{java_text.double(value) if isinstance(value, float) else value}\n"
         for name, value in values.items()
     )
-    return f"zk_version\t{ZOOKEEPER_VERSION}\nzk_server_state\t{figures.mode}\n{lines}"
+    state = f"zk_server_state\t{figures.mode}\n{ensemble_text.state(figures.mode, view.ensemble())}"
+    return f"zk_version\t{ZOOKEEPER_VERSION}\n{state}{lines}"
 
 
 def _wchs(view: ServerView) -> str:

@@ -10,6 +10,7 @@ from zkstore.version import VERSION
 
 COMMANDS: Final = {
     "serve": ("zkstore.cli.serve", "run a server"),
+    "status": ("zkstore.cli.status", "show the servers of an ensemble side by side"),
     "verify": ("zkstore.cli.verify", "check a data directory that no server is using"),
     "shell": ("zkstore.cli.shell", "talk to a server, with the commands of zkCli.sh"),
 }

@@ -17,15 +17,17 @@ from zkstore.admin.four_letter_words import WORDS, FourLetterWords
 from zkstore.errors import ConfigError, ZkStoreError
 from zkstore.replica.conversation import Conversation, Word
 from zkstore.server import config as configuration
-from zkstore.server import logs
+from zkstore.server import logs, settings
 from zkstore.server.config import Config
 from zkstore.server.service import serve
-from zkstore.server.settings import SETTINGS
 from zkstore.server.view import View
 
 logger = logging.getLogger(__name__)
 
 _TRACE_MASK_BYTES = 8
+_OF_ONE_SERVER = frozenset(
+    {"my_id", "data_log_dir", "secure_client_port", "dynamic_config_file", "standalone_enabled", "peer_type"}
+)
 _INTERRUPTED = 128 + signal.SIGINT  # as shells count a command that Ctrl-C has ended
 
 _EPILOG = """\
@@ -35,6 +37,7 @@ image, CONFIG, and defaults, in this order.
 example:
   zkstore serve --data-dir /var/lib/zkstore --client-port 2181
   zkstore serve /etc/zookeeper/zoo.cfg
+  zkstore serve --ensemble 3 --data-dir /tmp/three
   zkstore serve --secure-client-port 2281 --tls-certificate-file server.pem --tls-ca-file ca.pem
 
 TLS files and the file of SASL users that change are read again, and on SIGHUP; open connections keep what they have.
@@ -45,8 +48,11 @@ def main(arguments: list[str]) -> int:
     """Returns the exit code: 0 after an orderly stop, 1 if the server had to stop, 2 if a setting makes no sense."""
     options = vars(_parser().parse_args(arguments))
     config_path = options.pop("config")
+    count = options.pop("ensemble")
     flags = {name: value for name, value in options.items() if value is not None}
     logs.configure(sys.stderr, "info", os.environ)
+    if count is not None:
+        return _run_laptop(count, config_path, flags)
     try:
         config, warnings = configuration.load(config_path, flags, os.environ)
     except ConfigError as error:
@@ -69,6 +75,26 @@ def run(config: Config) -> int:
         logger.info("interrupted while it started")
         code = _INTERRUPTED
     return code
+
+
+def _run_laptop(count: int, config_path: Path | None, flags: dict[str, str]) -> int:
+    """Several servers on this machine; what is said of all of them goes to each."""
+    # One server, which is what nearly everybody runs, does not wait for the import.
+    from zkstore.cli.laptop import CLIENT_PORT, Laptop, prepare
+
+    try:
+        if config_path is not None:
+            raise ConfigError(f"{config_path}: with --ensemble each server has a file of its own, below --data-dir")
+        for name in sorted(flags.keys() & _OF_ONE_SERVER):
+            raise ConfigError(f"--{name.replace('_', '-')} is for one server, not for an ensemble")
+        directory = settings.directory(flags.pop("data_dir", os.environ.get("ZKSTORE_DATA_DIR", "ensemble")))
+        port = settings.whole_number(1, 65535)(flags.pop("client_port", str(CLIENT_PORT)))
+        servers = prepare(directory, count, port)
+    except (ConfigError, ValueError) as error:
+        reason = error if isinstance(error, ConfigError) else f"--data-dir and --client-port: give {error}"
+        print(f"zkstore serve: {reason}", file=sys.stderr)
+        return 2
+    return trio.run(Laptop(servers, flags, _announce).run)
 
 
 def words_of(config: Config, view: View) -> Mapping[bytes, Word]:
@@ -109,7 +135,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "config", nargs="?", type=Path, metavar="CONFIG", help="a zoo.cfg, or a TOML file by its suffix"
     )
-    for setting in SETTINGS:
+    parser.add_argument(
+        "--ensemble",
+        type=int,
+        choices=range(1, 10),
+        metavar="N",
+        help="run N servers on this machine that make an ensemble, to try things; they live below --data-dir",
+    )
+    for setting in settings.SETTINGS:
         names = [f"--{setting.field.replace('_', '-')}"]
         if setting.field == "client_host":
             names.append("--host")

@@ -94,6 +94,10 @@ class Gossip:
         """Whether it is one of the others in the ensemble."""
         return server_id in self._members
 
+    def reaches(self, server_id: int) -> bool:
+        """Whether there is a connection with that server."""
+        return server_id in self._out or server_id in self._in
+
     async def _keep(self, server_id: int, member: _Member) -> None:
         """Have a connection to one member, always."""
         pause = Pause(self._chance)

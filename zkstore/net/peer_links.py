@@ -133,6 +133,10 @@ class PeerLinks:
             else:
                 self._drop(connection, None)
 
+    def reaches(self, server_id: int) -> bool:
+        """Whether there is a connection with that server on which votes can be told."""
+        return self._gossip.reaches(server_id)
+
     def flush(self) -> None:
         """Send what was queued: once for all that a turn has brought. `turn` does it, too."""
         while self._unflushed:
@@ -171,12 +175,15 @@ class PeerLinks:
         """Readable when `turn` has something to do."""
         return self._epoll.fileno()
 
-    async def run(self, *, has_own_loop: bool = True) -> None:
+    async def run(
+        self, *, has_own_loop: bool = True, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Keep connections, until cancelled. Without a loop of its own, `turn` is somebody else's to call."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._gossip.start(nursery)
             nursery.start_soon(self._sweep)
+            task_status.started()
             while has_own_loop:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 self.turn()

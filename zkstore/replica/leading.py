@@ -66,6 +66,8 @@ class Leading(Proposing):
         claims: which txns of the segment that was sealed last answer what came by which link.
         brings: the new members that the segment which was sealed last brings.
         owners: session id to the server where its client is, as far as known.
+        opening: sessions whose creation is proposed and not applied here. Where followers have committed it, their
+            clients may write already.
     """
 
     is_serving = True
@@ -78,6 +80,7 @@ class Leading(Proposing):
         self.claims = _NO_CLAIMS
         self.brings: Membership | None = None
         self.owners: dict[int, int] = {}
+        self.opening: set[int] = set()
         self._ensemble = ensemble
         self._sealed_zxid = self._base_zxid
         self._zxid_max = zxids.make(epoch, _COUNTER_MAX) if epoch else (1 << 63) - 1
@@ -175,6 +178,7 @@ class Leading(Proposing):
         replica.outstanding_bytes = 0
         self.proposed_zxid = self._sealed_zxid = max(replica.tree.zxid, self._base_zxid)
         self.reconfiguration.pending = None
+        self.opening.clear()
         for proposal in lost:
             self._lose(proposal)
         replica.syncs.release()
@@ -278,7 +282,7 @@ class Leading(Proposing):
             sessions.create_for(self, remote, body)
         elif opcode not in WRITES:
             raise PeerMessageError(f"opcode {opcode} is no write that a learner would forward")
-        elif not self.touch(session_id):
+        elif not self.touch(session_id) and session_id not in self.opening:
             self.fail(remote, xid, opcode, SessionExpiredError.code, len(body))
         elif self.owners.setdefault(session_id, server_id) != server_id:
             self.fail(remote, xid, opcode, SessionMovedError.code, len(body))
@@ -287,6 +291,8 @@ class Leading(Proposing):
         elif opcode in PLAIN_CREATES:
             self.propose_create(remote, xid, opcode, body, 0, len(body))
         else:
+            if opcode == Opcode.CLOSE_SESSION:
+                self.opening.discard(session_id)
             self.propose_request(remote, xid, opcode, Reader(body))
 
     # --- sessions ---------------------------------------------------------------------------------
@@ -308,8 +314,11 @@ class Leading(Proposing):
         sessions.reclaim(self, conversation, request, timeout_ms)
 
     def session_opened(self, session_id: int, timeout_ms: int, proposal: Proposal) -> None:
-        """It lives from now on, where its client is."""
+        """It lives from now on, where its client is; unless its end is proposed already."""
+        if session_id not in self.opening:
+            return
         replica, conversation = self.replica, proposal.conversation
+        self.opening.remove(session_id)
         replica.tracker.add(session_id, timeout_ms, replica.now_ms)
         own_id = replica.settings.server_id
         self.owners[session_id] = conversation.server_id if isinstance(conversation, Remote) else own_id

@@ -231,10 +231,11 @@ class Member:
 
     # --- clients' requests ------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """After conversations were fed: send what is for others, propose what this leader was asked for."""
+    def flush(self, *, is_sealing: bool = True) -> None:
+        """After conversations were fed: send what is for others, and, if `is_sealing`, propose what this leader was
+        asked for."""
         self._carry_out()
-        while self.propose_next():
+        while is_sealing and self.propose_next():
             pass
 
     def propose_next(self) -> bool:

@@ -96,6 +96,7 @@ def _propose(
     leading: Leading, conversation: Conversation | Remote, session_id: int, timeout_ms: int, password: bytes
 ) -> None:
     replica = leading.replica
+    leading.opening.add(session_id)
     txn = CreateSessionTxn(CREATE_SESSION, session_id, 0, replica.time_ms, timeout_ms, password)
     leading.propose(Proposal(txn, conversation, 0, Opcode.CREATE_SESSION, replica.now_ms))
 

@@ -8,6 +8,7 @@ not behind each one, because under full load checkpoints follow each other withi
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Final
 
@@ -29,7 +30,12 @@ _PURGE_STEPS: Final = 4
 
 
 class Checkpoints:
-    """Keeps one store's checkpoint close behind one tree."""
+    """Keeps one store's checkpoint close behind one tree.
+
+    Attributes:
+        duration_ms: how long checkpoints took.
+        lock: held while the checkpoint is written or copied. Whoever exchanges it holds this meanwhile.
+    """
 
     def __init__(
         self,
@@ -41,6 +47,8 @@ class Checkpoints:
         snapshot_every_s: float = SNAPSHOT_EVERY_S,
     ) -> None:
         self.duration_ms = Summary()
+        self.lock = threading.Lock()
+        self._is_held = False
         self._tree = tree
         self._store = store
         self._checkpoint_txns = checkpoint_txns
@@ -58,8 +66,29 @@ class Checkpoints:
             if self._tree.zxid - self._done_zxid >= self._checkpoint_txns and not await self.write():
                 await trio.sleep(_RETRY_S)
 
-    async def write(self) -> bool:
-        """Bring the checkpoint up to the tree as it is now; False if the disk was full."""
+    def hold(self) -> None:
+        """Begin no checkpoint until `go_on`: another tree is about to take the place of this one."""
+        self._is_held = True
+
+    def go_on(self, tree: Tree) -> None:
+        """From now on it is this tree's checkpoint that is kept."""
+        self._is_held = False
+        if tree is not self._tree:
+            self._tree = tree
+            self._done_zxid = tree.zxid
+
+    async def write(self, *, with_snapshot: bool = False) -> bool:
+        """Bring the checkpoint up to the tree as it is now; `with_snapshot`, copy it, too, whether that is due or not.
+
+        False if the disk was full, or another tree is about to take this one's place.
+        """
+        await trio.to_thread.run_sync(self.lock.acquire)
+        try:
+            return not self._is_held and await self._write(with_snapshot)
+        finally:
+            self.lock.release()
+
+    async def _write(self, with_snapshot: bool) -> bool:
         started_s = time.perf_counter()
         capture = self._tree.begin_capture()
         in_thread = trio.to_thread.run_sync
@@ -82,7 +111,7 @@ class Checkpoints:
         took_ms = (time.perf_counter() - started_s) * 1000
         self.duration_ms.add(took_ms)
         logger.info("checkpoint at zxid %#x: %d changed znodes in %.0f ms", capture.zxid, capture.count, took_ms)
-        if self._is_snapshot_due():
+        if with_snapshot or self._is_snapshot_due():
             self._snapshot_s = trio.current_time()
             self._log_bytes_then = self._store.log.used_bytes()
             await self._keep_history()

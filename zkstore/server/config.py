@@ -12,27 +12,29 @@ from __future__ import annotations
 import difflib
 import logging
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from zkstore import limits
 from zkstore.errors import ConfigError
 from zkstore.net.certificates import ClientAuth
-from zkstore.server import foreign_settings, server_lines, settings, sources
+from zkstore.server import ensemble_config, foreign_settings, server_lines, settings, sources
+from zkstore.server.ensemble_config import FRAME_BYTES_MAX, EnsembleConfig, find_server_id
 from zkstore.server.foreign_settings import Verdict
+from zkstore.server.server_lines import MemberLines
 from zkstore.server.sources import Given
+from zkstore.zab.membership import Membership
 
 logger = logging.getLogger(__name__)
 
-_CLIENT_KEYS: Final = ("clientPortAddress", "clientPort", "secureClientPortAddress", "secureClientPort")
 _ALWAYS_ANSWERED: Final = frozenset({"srvr"})
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a standalone server is told.
+    """Everything a server is told.
 
     Attributes:
         data_log_dir: where the log lives; None is in `data_dir`.
@@ -48,6 +50,7 @@ class Config:
         sasl_*: see `sasl_users`.
         super_digest: `user:base64(sha1(user:password))` of the identity that passes every ACL; None is nobody.
         four_letter_words: those answered; `*` among them stands for all.
+        ensemble: None is a server alone.
     """
 
     data_dir: Path = Path("data")
@@ -113,6 +116,7 @@ class Config:
     allow_sasl_failed: bool = False
     four_letter_words: frozenset[str] = _ALWAYS_ANSWERED
     log_level: str = "info"
+    ensemble: EnsembleConfig | None = None
 
     @property
     def speaks_tls(self) -> bool:
@@ -131,19 +135,136 @@ def load(config_path: Path | None, flags: Mapping[str, str], environ: Mapping[st
             protection or replication which this server would not give.
     """
     path = config_path or sources.container_file(environ)
-    in_file = sources.from_file(path) if path is not None else []
-    warnings: list[str] = []
-    winners: dict[str, Given] = {}
-    for source in (
-        in_file,
+    told = [
+        sources.from_file(path) if path is not None else [],
         sources.from_container_environ(environ),
         sources.from_environ(environ),
         sources.from_flags(flags),
-    ):
-        winners.update(_ours(_without_server_lines(source), warnings))
+    ]
+    warnings: list[str] = []
+    place = _take_member_lines(told, str(path))
+    winners: dict[str, Given] = {}
+    for source in told:
+        winners.update(_ours(source, warnings, is_member=place is not None))
     if path is not None and "data_dir" not in winners:
         warnings.append(f"{path}: no dataDir; using {Config().data_dir.absolute()}")
-    config = _build(winners)
+    values = _parse(winners)
+    config = _build(values, winners)
+    if place is not None:
+        config = _join(config, place, values, winners, warnings)
+    elif values.get("peer_type") == "observer":
+        raise ConfigError(
+            f"{_shown(winners['peer_type'])}: this server stands alone, with nobody to observe; "
+            "name the servers of its ensemble by server.N lines"
+        )
+    _advise(config, winners, warnings)
+    return config, warnings
+
+
+# --- who belongs to the ensemble ------------------------------------------------------------------
+
+
+class _Place(NamedTuple):
+    """Which server of which ensemble this is."""
+
+    membership: Membership
+    server_id: int
+
+
+def _take_member_lines(told: list[list[Given]], path: str) -> _Place | None:
+    """Take the lines of members out of all sources; None is a server alone.
+
+    In their place comes what the server's own line says of clients, in that source, where it counts as the rest does.
+    """
+    lines, rank = _member_lines(told, path)
+    for number, source in enumerate(told):
+        told[number] = [given for given in source if not server_lines.is_member_line(given.key)]
+    if lines is None:
+        return None
+    said = _last_words(told, ("data_dir", "my_id", "standalone_enabled"))
+    first = _parse(said)
+    place: _Place | None = None
+    if len(lines.servers) == 1 and first.get("standalone_enabled", True):
+        server_id = server_lines.only_server(lines)
+    else:
+        membership = server_lines.read(lines)
+        told_by = said["my_id"].label if "my_id" in said else ""
+        server_id = find_server_id(first.get("data_dir", Config().data_dir), first.get("my_id"), told_by)
+        if server_id not in membership.by_id:
+            ids = ", ".join(map(str, sorted(membership.by_id)))
+            raise ConfigError(f"{lines.where}: there is no server.{server_id}, which this server is; there are {ids}")
+        place = _Place(membership, server_id)
+    own = lines.of(server_id)
+    for given in server_lines.client_settings(own):
+        setting = settings.BY_NAME[given.key]
+        stated = next((each for each in reversed(told[rank]) if settings.find(each.key) is setting), None)
+        if stated is not None and stated.value != given.value:
+            raise ConfigError(f"{stated.label}={stated.value}: {own.label} says {given.value}; leave one of them out")
+        told[rank].append(given)
+    return place
+
+
+def _member_lines(told: Sequence[Iterable[Given]], path: str) -> tuple[MemberLines | None, int]:
+    """The lines of the highest source that has any, and its number."""
+    found: tuple[MemberLines | None, int] = None, 0
+    in_own_file: Given | None = None
+    for rank, (source, where) in enumerate(zip(told, (path, "ZOO_SERVERS", "environment", "flags"), strict=True)):
+        lines = server_lines.from_source(source, where)
+        if lines is not None:
+            found = lines, rank
+        for given in source:
+            if settings.find(given.key) is settings.BY_NAME["dynamicConfigFile"]:
+                in_own_file, own_rank = given, rank
+    if in_own_file is None:
+        return found
+    if found[0] is not None:
+        raise ConfigError(
+            f"{found[0].servers[0].label}: {in_own_file.label} names a file of such lines; leave one of them out"
+        )
+    return server_lines.from_file(in_own_file), own_rank
+
+
+def _last_words(told: Iterable[Iterable[Given]], fields: Collection[str]) -> dict[str, Given]:
+    """What counts in the end of some settings that must be known before all others, by field."""
+    return {
+        setting.field: given
+        for source in told
+        for given in source
+        if (setting := settings.find(given.key)) is not None and setting.field in fields
+    }
+
+
+def _join(
+    config: Config,
+    place: _Place,
+    values: Mapping[str, Any],
+    winners: Mapping[str, Given],
+    warnings: list[str],
+) -> Config:
+    """`config` with the part of a member. Raises ConfigError."""
+    membership, server_id = place
+    if config.frame_bytes_max > FRAME_BYTES_MAX:
+        raise ConfigError(
+            f"{_shown(winners['frame_bytes_max'])}: give at most {FRAME_BYTES_MAX} in an ensemble, so that every "
+            "request fits into one message between servers"
+        )
+    ensemble = ensemble_config.build(membership, server_id, values)
+    role = "participant" if ensemble.me.is_voter else "observer"
+    if values.get("peer_type", role) != role:
+        warnings.append(f"{_shown(winners['peer_type'])}: server.{server_id} says {role}, and that counts")
+    if ensemble.tls is None:
+        unused = next((given for name, given in winners.items() if name.startswith("quorum_tls_")), None)
+        if unused is not None:
+            warnings.append(f"{unused.label}: without sslQuorum=true nothing is encrypted between servers")
+    warnings.extend(ensemble_config.advice(membership))
+    return replace(config, ensemble=ensemble)
+
+
+# --- settings ---------------------------------------------------------------------------------------
+
+
+def _advise(config: Config, winners: Mapping[str, Given], warnings: list[str]) -> None:
+    """What was said and has no effect, or more effect than some would think."""
     for setting in settings.SETTINGS:
         if setting.field.startswith("tls_") and setting.field in winners and not config.speaks_tls:
             warnings.append(f"{winners[setting.field].label}: there is no secureClientPort, so nothing is encrypted")
@@ -154,29 +275,9 @@ def load(config_path: Path | None, flags: Mapping[str, str], environ: Mapping[st
         )
     if config.skip_acl:
         warnings.append(f"{winners['skip_acl'].label}={winners['skip_acl'].value}: ACLs are not checked")
-    return config, warnings
 
 
-def _without_server_lines(source: list[Given]) -> list[Given]:
-    """`source` with the client part of its server line as two plain settings."""
-    lines = {given.key: (given.value, given.label) for given in source if server_lines.is_server_line(given.key)}
-    if not lines:
-        return source
-    rest = [given for given in source if given.key not in lines]
-    (_, label), *_ = lines.values()
-    address = server_lines.read_client_address(lines)
-    for key, value in zip(_CLIENT_KEYS, address, strict=True):
-        if value is None:
-            continue
-        setting = settings.BY_NAME[key]
-        stated = next((given for given in reversed(rest) if settings.BY_NAME.get(given.key) is setting), None)
-        if stated is not None and stated.value != value:
-            raise ConfigError(f"{stated.label}={stated.value}: {label} says {value}; leave one of them out")
-        rest.append(Given(key, value, f"{label}, {key}"))
-    return rest
-
-
-def _ours(source: Iterable[Given], warnings: list[str]) -> dict[str, Given]:
+def _ours(source: Iterable[Given], warnings: list[str], *, is_member: bool) -> dict[str, Given]:
     """By field, those settings of `source` that zkstore acts on; the others are judged here."""
     ours: dict[str, Given] = {}
     for written in source:
@@ -190,7 +291,7 @@ def _ours(source: Iterable[Given], warnings: list[str]) -> dict[str, Given]:
                 given = given._replace(value=f"{before.value},{given.value}")
             ours[setting.field] = given
             continue
-        foreign = foreign_settings.find(given.key)
+        foreign = foreign_settings.find(given.key, is_member=is_member)
         if foreign is None:
             warnings.append(f"{given.label}: unknown setting, ignored{_suggestion(given)}")
         elif given.value.lower() in foreign.harmless:
@@ -221,7 +322,8 @@ def _suggestion(given: Given) -> str:
     return f"; did you mean {candidates[close[0]]}?" if close else ""
 
 
-def _build(winners: Mapping[str, Given]) -> Config:
+def _parse(winners: Mapping[str, Given]) -> dict[str, Any]:
+    """The values by field. Raises ConfigError."""
     values: dict[str, Any] = {}
     for name, given in winners.items():
         setting = settings.BY_NAME[name]
@@ -229,6 +331,12 @@ def _build(winners: Mapping[str, Given]) -> Config:
             values[name] = setting.parse(given.value)
         except ValueError as error:
             raise ConfigError(f"{_shown(given)}: give {error}") from None
+    return values
+
+
+def _build(parsed: Mapping[str, Any], winners: Mapping[str, Given]) -> Config:
+    """The part of every server."""
+    values = {name: value for name, value in parsed.items() if name not in settings.ENSEMBLE_FIELDS}
     _settle_session_timeouts(values, winners)
     if "secure_client_port" in values:
         values.setdefault("client_port", None)  # A server that is only told of TLS has no plain port.

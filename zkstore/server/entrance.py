@@ -24,7 +24,8 @@ class Entrance:
     """What the client port and the replica are told.
 
     Attributes:
-        certificates: None where no TLS is spoken.
+        certificates: None where no TLS is spoken with clients.
+        peer_certificates: None where none is spoken with other servers.
         acl_schemes: those that ACLs may name besides `world` and `auth`.
         demanded_schemes: a client must prove an identity of one of them first; empty demands none.
         sasl: None where nobody can log in by it.
@@ -32,6 +33,7 @@ class Entrance:
     """
 
     certificates: Certificates | None
+    peer_certificates: Certificates | None
     acl_schemes: frozenset[str]
     demanded_schemes: frozenset[str]
     sasl: SaslSettings | None
@@ -52,7 +54,10 @@ def load(config: Config) -> Entrance:
     if sasl is not None:
         schemes |= {"sasl"}
     certificates = Certificates(_tls(config)) if config.speaks_tls else None
-    return Entrance(certificates, schemes, _demanded(config, schemes, sasl), sasl, users)
+    peer_certificates = None
+    if config.ensemble is not None and config.ensemble.tls is not None:
+        peer_certificates = Certificates(config.ensemble.tls, dials=True)
+    return Entrance(certificates, peer_certificates, schemes, _demanded(config, schemes, sasl), sasl, users)
 
 
 def _tls(config: Config) -> TlsSettings:

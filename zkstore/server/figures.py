@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from zkstore.server.config import Config
+from zkstore.zab.membership import Membership
 
 
 class Overview(NamedTuple):
@@ -95,6 +96,38 @@ class WatchTotals(NamedTuple):
     watches: int
 
 
+class LearnerFigures(NamedTuple):
+    """What a leader knows of one server that learns from it."""
+
+    server_id: int
+    is_voter: bool
+    is_in_step: bool
+    acked_zxid: int
+    silent_ms: int
+
+
+class EnsembleFigures(NamedTuple):
+    """One member of an ensemble that serves.
+
+    Attributes:
+        epoch: that of the leader, which is `leader_id`.
+        logged_zxid: the end of this server's log, on disk.
+        pending_syncs: syncs of clients here that wait.
+        proposal_bytes: of the proposals since it leads, the (last, least, most) size; -1 before the first one.
+        learners: empty but on the leader.
+        members: the configuration in effect.
+    """
+
+    server_id: int
+    epoch: int
+    leader_id: int
+    logged_zxid: int
+    pending_syncs: int
+    proposal_bytes: tuple[int, int, int]
+    learners: tuple[LearnerFigures, ...]
+    members: Membership
+
+
 class DirectorySizes(NamedTuple):
     """Bytes of the files of the data directory and of the log."""
 
@@ -119,6 +152,9 @@ class ServerView(Protocol):
     def overview(self) -> Overview:
         """The server in ten numbers."""
 
+    def ensemble(self) -> EnsembleFigures | None:
+        """The server among the others; None for a server alone."""
+
     def metrics(self) -> Mapping[str, int | float]:
         """Further figures by ZooKeeper's names without `zk_`; a name is there only if its value is true.
 
@@ -131,7 +167,10 @@ class ServerView(Protocol):
         """Every client connection, the asking one included."""
 
     def expiry_buckets(self) -> Iterable[ExpiryBucket]:
-        """All sessions by the time of their expiry, the earliest first."""
+        """All sessions by the time of their expiry, the earliest first; none where another server keeps their time."""
+
+    def session_timeouts(self) -> Mapping[int, int]:
+        """All sessions with their timeouts, in ms."""
 
     def ephemerals(self) -> Mapping[int, Collection[bytes]]:
         """The paths of ephemerals by their owner; sessions without any are left out."""

@@ -2,7 +2,7 @@
 
 The rule: what asks for protection or replication that this server would not give is refused; what
 asks for something that people would miss is warned of; what has nothing to act on here, or is so
-without being asked for, is passed over. Server lines (`server.N`) are read in `server_lines`.
+without being asked for, is passed over. Who belongs to an ensemble (`server.N`) is read in `server_lines`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ _REFUSED, _WARNED, _PASSED_OVER = Verdict.REFUSED, Verdict.WARNED, Verdict.PASSE
 _REVOKED: Final = "nobody is asked over the network; give a list of revoked certificates by zkstore.tlsCrlFile"
 _SUBJECTS: Final = "identities are the subjects of certificates; remove the setting"
 _NO_KERBEROS: Final = "users log in by DIGEST-MD5"
+_SERVERS_REVOKED: Final = "nobody is asked over the network; give a list by zkstore.quorumTlsCrlFile"
+_NO_NAMES: Final = "who dials proves itself by its certificate and the list of members; no name is looked up"
+_OWN_TIMEOUTS: Final = "each step of a connection between servers has a limit of its own"
 _ONE_SERVER: Final = "a single server has nobody to talk to"
 _NO_LOCAL_SESSIONS: Final = "a single server has no local sessions"
 _NO_ADMIN_PORT: Final = "figures come from the four-letter words, mntr above all"
@@ -80,21 +83,13 @@ FOREIGN_SETTINGS: Final = (
     ForeignSetting("audit.enable", _WARNED, "there is no audit log", _OFF),
     ForeignSetting("audit.*", _PASSED_OVER, "there is no audit log"),
     # Replication.
-    ForeignSetting("peerType", _REFUSED, "this server stands alone", frozenset({"participant"})),
-    ForeignSetting("dynamicConfigFile", _REFUSED, "this server stands alone; remove the setting"),
-    ForeignSetting("oraclePath", _REFUSED, "this server stands alone; remove the setting"),
-    ForeignSetting("group.*", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("weight.*", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("initLimit", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("syncLimit", _PASSED_OVER, _ONE_SERVER),
+    ForeignSetting("oraclePath", _REFUSED, "no oracle is asked who leads; remove the setting, and have three servers"),
     ForeignSetting("connectToLearnerMasterLimit", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("standaloneEnabled", _PASSED_OVER, "a single server is an ensemble of one either way"),
     ForeignSetting("electionAlg", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("electionPortBindRetry", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("cnxTimeout", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("quorum*", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("sslQuorum*", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("portUnification", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("multiAddress.*", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("observer*", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("learner.*", _PASSED_OVER, _ONE_SERVER),
@@ -150,6 +145,39 @@ FOREIGN_SETTINGS: Final = (
 )
 
 
-def find(key: str) -> ForeignSetting | None:
+_OF_A_MEMBER: Final = (
+    ForeignSetting("ssl.quorum.keyStore.type", _PASSED_OVER, "the file says what it is; PEM is read"),
+    ForeignSetting(
+        "ssl.quorum.trustStore.*", _PASSED_OVER, "the file says what it is; PEM is read, without a password"
+    ),
+    ForeignSetting("ssl.quorum.clientAuth", _WARNED, "every server must show a certificate", frozenset({"", "need"})),
+    ForeignSetting("ssl.quorum.clientHostnameVerification", _WARNED, _NO_NAMES, _OFF),
+    ForeignSetting("ssl.quorum.crl", _REFUSED, _SERVERS_REVOKED, _OFF),
+    ForeignSetting("ssl.quorum.ocsp", _REFUSED, _SERVERS_REVOKED, _OFF),
+    ForeignSetting("ssl.quorum.handshakeDetectionTimeoutMillis", _PASSED_OVER, _OWN_TIMEOUTS),
+    ForeignSetting(
+        "ssl.quorum.*", _REFUSED, "this server does not know it, and it may be meant to protect; remove the setting"
+    ),
+    ForeignSetting("sslQuorumReloadCertFiles", _PASSED_OVER, "certificates that change are always read anew"),
+    ForeignSetting(
+        "quorum.auth.enableSasl", _REFUSED, "servers prove themselves by certificates; give sslQuorum=true", _OFF
+    ),
+    ForeignSetting("quorum.auth.*RequireSasl", _REFUSED, "servers prove themselves by certificates", _OFF),
+    ForeignSetting("electionAlg", _REFUSED, "there is one way to elect; give 3, or remove it", frozenset({"3"})),
+    ForeignSetting("leaderServes", _WARNED, "the leader serves clients, too", _ON),
+    ForeignSetting("syncEnabled", _WARNED, "observers log what they learn", _ON),
+    ForeignSetting("observerMasterPort", _WARNED, "observers learn from the leader", frozenset({"", "0"})),
+    ForeignSetting("localSessions*", _WARNED, "all sessions are known to all servers", _OFF),
+    ForeignSetting("connectToLearnerMasterLimit", _PASSED_OVER, "initLimit holds for it, too"),
+    ForeignSetting("cnxTimeout", _PASSED_OVER, _OWN_TIMEOUTS),
+    ForeignSetting("quorumCnxnTimeoutMs", _PASSED_OVER, _OWN_TIMEOUTS),
+    ForeignSetting("electionPortBindRetry", _PASSED_OVER, "servers talk at one port; the election port stays closed"),
+    ForeignSetting("multiAddress.*", _PASSED_OVER, "all addresses of a server are dialled, and the first one counts"),
+)
+"""What is to be said of a member of an ensemble, and is nothing to a server alone."""
+
+
+def find(key: str, *, is_member: bool = False) -> ForeignSetting | None:
     """The entry for `key`, or None for a key that nobody knows."""
-    return next((setting for setting in FOREIGN_SETTINGS if fnmatchcase(key, setting.pattern)), None)
+    entries = _OF_A_MEMBER + FOREIGN_SETTINGS if is_member else FOREIGN_SETTINGS
+    return next((setting for setting in entries if fnmatchcase(key, setting.pattern)), None)

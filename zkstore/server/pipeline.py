@@ -31,7 +31,7 @@ from typing import Final
 
 from zkstore.errors import DiskFullError, InvariantError, StorageError
 from zkstore.replica.member import Member
-from zkstore.storage.log import Epochs
+from zkstore.server.disk import put_fact
 from zkstore.storage.store import Store
 from zkstore.zab.effects import Adopt, Append, Belong, Effect, Note, Promise, Stop
 
@@ -162,13 +162,7 @@ class Pipeline:
         elif isinstance(effect, Stop):
             raise InvariantError(effect.invariant, effect.zxid, effect.text)
         elif isinstance(effect, Promise | Adopt | Belong):
-            log = self._store.log  # Its zxids have run out, and epochs begin: nothing is under way then.
-            if isinstance(effect, Belong):
-                log.set_ensemble_id(effect.ensemble_id)
-            elif isinstance(effect, Promise):
-                log.set_epochs(log.epochs._replace(accepted=effect.epoch))
-            else:
-                log.set_epochs(Epochs(max(effect.epoch, log.epochs.accepted), effect.epoch))
+            put_fact(self._store.log, effect)  # Its zxids have run out, and epochs begin: nothing is under way then.
             self._member.done(effect)
 
     def _queue_next(self) -> None:

@@ -1,73 +1,103 @@
-"""The `server.N` lines of a zoo.cfg, as far as a server that stands alone can serve them.
+"""The lines that say who belongs to an ensemble: `server.N`, `group.N` and `weight.N`, wherever they are written.
 
-    server.N = host:quorumPort:electionPort[:role][|...][;[[clientHost:]clientPort][;[secureHost:]securePort]]
+    server.N = host:peerPort:electionPort[:role][|...][;[[clientHost:]clientPort][;[secureHost:]securePort]]
 
-One participant is this server, and its client part says where it listens. Anything beyond asks for
-replication, which must not be left out in silence.
+They stand in a zoo.cfg, in ZOO_SERVERS, or in a file of their own (dynamicConfigFile). All of them come from one
+source: half an ensemble from here and half from there would be none. The client part of a server's own line says where
+it listens. The grammar is `zab.membership`'s.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from zkstore.errors import ConfigError
+from zkstore.server import sources
+from zkstore.server.sources import Given
+from zkstore.zab import membership
+from zkstore.zab.membership import Membership
 
-_HOST: Final = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]|;]+)"
-_PEER: Final = re.compile(rf"{_HOST}:(?P<quorum>\d{{1,5}}):(?P<election>\d{{1,5}})(?::(?P<role>\w+))?")
-_CLIENT: Final = re.compile(rf"(?:(?P<host>{_HOST}):)?(?P<port>\d{{1,5}})")
-
-_EXPECTED: Final = "give host:quorumPort:electionPort;clientPort, such as server.1=zk1:2888:3888;2181"
-
-
-class ClientAddress(NamedTuple):
-    """Where a server line says to listen for clients, plain and by TLS; None where it says nothing."""
-
-    host: str | None
-    port: str | None
-    secure_host: str | None
-    secure_port: str | None
+_MEMBER_KEY: Final = re.compile(r"(server|group|weight)\.[0-9]+")
+_CLIENT_KEYS: Final = (("clientPortAddress", "clientPort"), ("secureClientPortAddress", "secureClientPort"))
 
 
-def is_server_line(key: str) -> bool:
-    """Whether `key` is `server.N`."""
-    return re.fullmatch(r"server\.\d+", key) is not None
+class MemberLines(NamedTuple):
+    """The lines of one source; `where` names it, for what concerns them together."""
+
+    given: Sequence[Given]
+    where: str
+
+    @property
+    def servers(self) -> list[Given]:
+        """Those that name a server."""
+        return [given for given in self.given if given.key.startswith("server.")]
+
+    def of(self, server_id: int) -> Given:
+        """The line of one server, which is there."""
+        return next(given for given in self.servers if _number(given) == server_id)
 
 
-def read_client_address(lines: Mapping[str, tuple[str, str]]) -> ClientAddress:
-    """The client part of the only line; `lines` gives by key its text and its label for messages.
+def is_member_line(key: str) -> bool:
+    """Whether `key` says something about who belongs to the ensemble."""
+    return _MEMBER_KEY.fullmatch(key) is not None
 
-    Raises:
-        ConfigError: more than one server, an observer, or a line that does not parse.
+
+def from_source(source: Iterable[Given], where: str) -> MemberLines | None:
+    """The lines of a source, None if it names no server."""
+    lines = MemberLines([given for given in source if is_member_line(given.key)], where)
+    return lines if lines.servers else None
+
+
+def from_file(named: Given) -> MemberLines:
+    """The lines of the file that dynamicConfigFile names. Raises ConfigError.
+
+    Its version, in its name or in a line, is that of the ensemble that wrote it; a data directory begins with version
+    0, and what its log says about later ones counts.
     """
-    if len(lines) > 1:
-        names = ", ".join(sorted(lines))
-        label = next(label for _, label in lines.values())
+    path = Path(named.value)
+    source = sources.from_file(path)
+    for given in source:
+        if not is_member_line(given.key) and given.key != "version":
+            raise ConfigError(f"{given.label}: only server.N, group.N and weight.N belong into a dynamicConfigFile")
+    lines = from_source(source, str(path))
+    if lines is None:
+        raise ConfigError(f"{named.label}: {path} names no server; write the server.N lines into it")
+    return lines
+
+
+def read(lines: MemberLines) -> Membership:
+    """Who belongs. Raises ConfigError, with the line at fault."""
+    labelled = ((given.label, f"{given.key}={given.value}") for given in lines.given)
+    return membership.parse_labelled(labelled, lines.where)
+
+
+def only_server(lines: MemberLines) -> int:
+    """The id of the only server, which must be able to stand alone. Raises ConfigError."""
+    [line] = lines.servers
+    member = membership.parse_member(_number(line), line.value, line.label)
+    if not member.is_voter:
         raise ConfigError(
-            f"{label}: {names} make an ensemble, and this server does not replicate: nothing would be safe on a second "
-            "machine. Leave one server line, or none, to run a single server"
+            f"{line.label}={line.value}: a server that stands alone is a participant; remove the role, or add the "
+            "lines of those whom it is to observe"
         )
-    [(text, label)] = lines.values()
-    peers, _, client = text.partition(";")
-    client, _, secure = client.partition(";")
-    for peer in peers.split("|"):
-        match = _PEER.fullmatch(peer.strip())
-        if match is None or not _are_two_ports(match["quorum"], match["election"]):
-            raise ConfigError(f"{label}={text}: {_EXPECTED}")
-        if (match["role"] or "participant").lower() != "participant":
-            raise ConfigError(f"{label}={text}: a server that stands alone is a participant; remove the role")
-    return ClientAddress(*_address(client, text, label), *_address(secure, text, label))
+    return member.server_id
 
 
-def _address(part: str, text: str, label: str) -> tuple[str | None, str | None]:
-    if not part.strip():
-        return None, None
-    match = _CLIENT.fullmatch(part.strip())
-    if match is None:
-        raise ConfigError(f"{label}={text}: {_EXPECTED}")
-    return match["host"], match["port"]
+def client_settings(line: Given) -> list[Given]:
+    """Where a server's own line, which `read` has taken, says to listen for clients: plain settings."""
+    settings = []
+    parts = line.value.split(";")[1:]
+    for part, (host_key, port_key) in zip(parts, _CLIENT_KEYS, strict=False):
+        host, colon, port = part.strip().rpartition(":")
+        if host and colon:
+            settings.append(Given(host_key, host, f"{line.label}, {host_key}"))
+        if port:
+            settings.append(Given(port_key, port, f"{line.label}, {port_key}"))
+    return settings
 
 
-def _are_two_ports(quorum: str, election: str) -> bool:
-    return quorum != election and 0 < int(quorum) < 65536 and 0 < int(election) < 65536
+def _number(line: Given) -> int:
+    return int(line.key.partition(".")[2])

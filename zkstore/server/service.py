@@ -25,16 +25,18 @@ from typing import Final
 import trio
 
 from zkstore import limits
-from zkstore.errors import DiskFullError
+from zkstore.errors import ConfigError, DiskFullError
 from zkstore.model import zxid
+from zkstore.net.certificates import Certificates
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
-from zkstore.replica import member as members
 from zkstore.replica.conversation import Word
 from zkstore.replica.replica import Replica, ReplicaSettings
-from zkstore.server import descriptors, entrance, memory, throttles
+from zkstore.server import boot, descriptors, entrance, memory, throttles
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
+from zkstore.server.ensemble import EnsembleHost
+from zkstore.server.ensemble_config import EnsembleConfig
 from zkstore.server.entrance import Entrance
 from zkstore.server.notify import NOTIFY_SOCKET, ServiceManager
 from zkstore.server.pipeline import Pipeline
@@ -47,6 +49,7 @@ from zkstore.version import VERSION
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.1
+_TICKS_PER_TICK: Final = 10  # of an ensemble's, which may be short
 _MEMORY_EVERY_MS: Final = 1_000
 
 # A thread that has finished a commit must not wait 5 ms, Python's default, for the interpreter: 0.5 ms doubled the
@@ -74,6 +77,7 @@ class Service:
     ) -> None:
         self.clean_note: CleanNote | None = None
         self._stopping = trio.Event()
+        self._tick_s = min(_TICK_S, config.tick_ms / _TICKS_PER_TICK / 1000)
         self._next_memory_look_ms = 0
         self._memory_bytes_max = config.memory_bytes_max or memory.default_limit_bytes()
         self.replica = Replica(
@@ -84,17 +88,22 @@ class Service:
             last_crc=store.log.end.crc,
             make_password=lambda: secrets.token_bytes(limits.PASSWORD_BYTES),
         )
+        self.member = boot.make_member(config, store, recovered, self.replica)
         self.ports = open_ports(config)
-        self._files = [files for files in (admission.certificates, admission.users) if files is not None]
+        certificates = admission.peer_certificates
+        self._files = [files for files in (admission.certificates, certificates, admission.users) if files is not None]
         self.checkpoints = Checkpoints(
             recovered.tree,
             store,
             checkpoint_txns=config.checkpoint_txns,
             history_bytes_max=config.history_bytes_max,
         )
-        self.member = members.alone(self.replica)
-        self.member.start()
-        self.pipeline = Pipeline(self.member, store)
+        self.host: EnsembleHost | None = None
+        if config.ensemble is not None:
+            self.host = self._make_host(config, config.ensemble, store, certificates)
+        else:
+            self.member.start()
+        self.pipeline: Pipeline | EnsembleHost = self.host or Pipeline(self.member, store)
         self.port = ClientPort(
             self.replica,
             self.ports.listeners,
@@ -110,10 +119,34 @@ class Service:
             certificates=admission.certificates,
         )
         self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
+        if self.host is not None:
+            self.port.add_source(self.host.links.descriptor, self.host.turn)
         plain, secure = self.ports.plain, self.ports.secure
+        tally = None if self.host is None else self.host.tally
         bound = replace(config, client_port=plain and plain[1], secure_client_port=secure and secure[1])
-        self.view = View(bound, self.replica, store, self.port, self.pipeline, self.checkpoints)
+        self.view = View(bound, self.member, store, self.port, self.pipeline, self.checkpoints, tally)
         self.replica.words.update(words_of(self.view))
+
+    def _make_host(
+        self, config: Config, ensemble: EnsembleConfig, store: Store, certificates: Certificates | None
+    ) -> EnsembleHost:
+        """Listens for other servers. Raises ConfigError, and listens nowhere then."""
+        me = self.member.members.by_id.get(ensemble.server_id, ensemble.me)
+        try:
+            listeners = boot.open_peer_port(ensemble, me)
+        except ConfigError:
+            for listener in self.ports.listeners:
+                listener.socket.close()
+            raise
+        return EnsembleHost(
+            self.member,
+            store,
+            self.checkpoints,
+            ensemble,
+            listeners,
+            certificates=certificates,
+            admits_guests=config.reconfig_enabled,
+        )
 
     @property
     def address(self) -> tuple[str, int]:
@@ -121,6 +154,13 @@ class Service:
         address = self.ports.plain or self.ports.secure
         assert address is not None, "a server that listens nowhere"
         return address
+
+    async def wait_until_serving(self) -> str:
+        """Returns, once clients are served, what this server is: standalone, leader, follower or observer."""
+        if self.host is None:
+            return "standalone"
+        await self.host.serving.wait()
+        return self.host.mode
 
     def stop(self) -> None:
         """Begin the orderly stop; `run` returns when it is done."""
@@ -138,12 +178,17 @@ class Service:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.port.run)
+                if self.host is not None:
+                    await nursery.start(self.host.run, self._read_clocks, self.port.settle)
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self.checkpoints.run)
                 for files in self._files:
                     nursery.start_soon(files.watch)
                 task_status.started()
                 await self._stopping.wait()
+                if self.host is not None:
+                    self.port.stop_accepting()
+                    await self.host.resign()
                 nursery.cancel_scope.cancel()
             await self._finish()
         finally:
@@ -174,9 +219,11 @@ class Service:
     async def _tick(self) -> None:
         """Time for the replica and the port; they have no clock of their own."""
         while True:
-            await trio.sleep(_TICK_S)
+            await trio.sleep(_TICK_S if self.host is None else self.host.next_tick_s(self._tick_s))
             self._read_clocks()
             self.member.tick()
+            if self.host is not None:
+                self.host.tick()
             self._watch_memory()
             for notice in self.replica.notices:
                 logger.warning("%s", notice)
@@ -215,7 +262,7 @@ async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Servi
     )
     service: Service | None = None
     try:
-        recovered = store.recover()
+        recovered = boot.recover(config, store)
         _tell_recovery(recovered, (time.perf_counter() - started_s) * 1000)
         service = Service(config, admission, store, recovered, words_of)
         _settle_interpreter()
@@ -241,24 +288,33 @@ async def serve(config: Config, words_of: WordsOf, announce: Callable[[str], Non
     manager = ServiceManager(os.environ.get(NOTIFY_SOCKET))
     async with open_service(config, words_of) as service, trio.open_nursery() as nursery:
         await nursery.start(service.run)
-        where = f"{service.ports}, standalone, with its data in {config.data_dir.absolute()}"
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            announce(f"zkstore {VERSION} serves clients {where}")
-            manager.ready(f"serving clients {service.ports}")
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    service.reload()
-                    continue
-                logger.info("%s: stopping in order; once more stops at once", signal.Signals(number).name)
-                break
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(_announce_service, service, config, announce, manager)
+                async for number in signals:
+                    if number == signal.SIGHUP:
+                        service.reload()
+                        continue
+                    logger.info("%s: stopping in order; once more stops at once", signal.Signals(number).name)
+                    break
+                waiting.cancel_scope.cancel()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         manager.stopping()
         service.stop()
     logger.info("stopped")
 
 
+async def _announce_service(
+    service: Service, config: Config, announce: Callable[[str], None], manager: ServiceManager
+) -> None:
+    mode = await service.wait_until_serving()
+    announce(f"zkstore {VERSION} serves clients {service.ports}, {mode}, with its data in {config.data_dir.absolute()}")
+    manager.ready(f"serving clients {service.ports}")
+
+
 def _replica_settings(config: Config, admission: Entrance) -> ReplicaSettings:
     return ReplicaSettings(
+        server_id=1 if config.ensemble is None else config.ensemble.server_id,
         tick_ms=config.tick_ms,
         session_timeout_ms_min=config.session_timeout_ms_min,
         session_timeout_ms_max=config.session_timeout_ms_max,

@@ -178,6 +178,13 @@ def is_known_provider(text: str) -> bool:
     return text in _PROVIDERS.values() or text in {_PROVIDERS_PACKAGE + name for name in _PROVIDERS}
 
 
+def peer_type(text: str) -> str:
+    """One of two names."""
+    if text not in ("participant", "observer"):
+        raise ValueError("participant or observer")
+    return text
+
+
 def super_digest(text: str) -> str:
     """`user:base64(sha1(user:password))`, as the shell and DigestAuthenticationProvider print it."""
     if _SUPER_DIGEST.fullmatch(text) is None:
@@ -202,6 +209,50 @@ class Setting(NamedTuple):
     secret: bool = False
     several: bool = False
 
+
+_ENSEMBLE_SETTINGS: Final = (
+    Setting("my_id", "zkstore.myId", whole_number(0, 255), "which of the server.N this is, unless the file myid says"),
+    Setting("peer_type", "peerType", peer_type, "participant or observer; the server's own line counts"),
+    Setting(
+        "dynamic_config_file", "dynamicConfigFile", file, "file of the server.N lines that an ensemble starts with"
+    ),
+    Setting("standalone_enabled", "standaloneEnabled", boolean, "false: one server line makes an ensemble of one"),
+    Setting("init_limit", "initLimit", whole_number(1), "ticks that a server may take to come in step"),
+    Setting("sync_limit", "syncLimit", whole_number(1), "ticks after which a silent server counts as gone"),
+    Setting("quorum_listens_everywhere", "quorumListenOnAllIPs", boolean, "listen for other servers at all interfaces"),
+    Setting("quorum_tls", "sslQuorum", boolean, "speak TLS with the other servers"),
+    Setting("quorum_port_unification", "portUnification", boolean, "let servers come in with TLS and without"),
+    Setting(
+        "quorum_tls_certificate_file",
+        "ssl.quorum.keyStore.location",
+        file,
+        "PEM file of our certificate and private key, for other servers",
+    ),
+    Setting("quorum_tls_key_file", "zkstore.quorumTlsKeyFile", file, "PEM file of that private key"),
+    Setting(
+        "quorum_tls_key_password", "ssl.quorum.keyStore.password", password, "what opens that private key", secret=True
+    ),
+    Setting("quorum_tls_key_password_file", "ssl.quorum.keyStore.passwordPath", file, "file with what opens it"),
+    Setting(
+        "quorum_tls_ca_file",
+        "ssl.quorum.trustStore.location",
+        file,
+        "PEM file of those who issue servers' certificates",
+    ),
+    Setting("quorum_tls_crl_file", "zkstore.quorumTlsCrlFile", file, "PEM file of servers' revoked certificates"),
+    Setting("quorum_tls_protocol", "ssl.quorum.protocol", tls_version, "the one version of TLS between servers"),
+    Setting("quorum_tls_protocols", "ssl.quorum.enabledProtocols", tls_versions, "versions of TLS between servers"),
+    Setting("quorum_tls_ciphers", "ssl.quorum.ciphersuites", ciphers, "ciphers between servers"),
+    Setting(
+        "quorum_tls_checks_names",
+        "ssl.quorum.hostnameVerification",
+        boolean,
+        "a server's certificate must have the name that it is dialled by (default true)",
+    ),
+)
+
+ENSEMBLE_FIELDS: Final = frozenset(setting.field for setting in _ENSEMBLE_SETTINGS)
+"""Those that concern members of an ensemble only; they end up in `Config.ensemble`."""
 
 SETTINGS: Final = (
     Setting("data_dir", "dataDir", directory, "directory of the log, the tree and the snapshots"),
@@ -290,7 +341,7 @@ SETTINGS: Final = (
     ),
     Setting("extended_types", "extendedTypesEnabled", boolean, "serve TTL znodes"),
     Setting("enforce_quota", "enforceQuota", boolean, "refuse writes beyond a hard quota"),
-    Setting("reconfig_enabled", "reconfigEnabled", boolean, "answer reconfig as a server alone does: unimplemented"),
+    Setting("reconfig_enabled", "reconfigEnabled", boolean, "let clients change the ensemble by reconfig"),
     Setting("skip_acl", "skipACL", yes_or_no, "do not check ACLs"),
     Setting(
         "super_digest", "DigestAuthenticationProvider.superDigest", super_digest, "who passes every ACL", secret=True
@@ -314,6 +365,7 @@ SETTINGS: Final = (
     Setting("four_letter_words", "4lw.commands.whitelist", words, "four-letter words answered, or * for all"),
     Setting("read_only_mode", "readonlymode.enabled", boolean, "answer isro whatever the list of words says"),
     Setting("log_level", "zkstore.logLevel", log_level, "debug, info, warning or error"),
+    *_ENSEMBLE_SETTINGS,
 )
 """In the order a reader wants them in --help."""
 

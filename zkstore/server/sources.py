@@ -20,6 +20,7 @@ class Given(NamedTuple):
 
 
 _CONTAINER_VARIABLES: Final = {
+    "ZOO_MY_ID": "zkstore.myId",
     "ZOO_DATA_DIR": "dataDir",
     "ZOO_DATA_LOG_DIR": "dataLogDir",
     "ZOO_TICK_TIME": "tickTime",
@@ -32,7 +33,7 @@ _CONTAINER_VARIABLES: Final = {
     "ZOO_ADMINSERVER_ENABLED": "admin.enableServer",
     "ZOO_4LW_COMMANDS_WHITELIST": "4lw.commands.whitelist",
 }
-"""The official image's variables that stand for one setting. ZOO_MY_ID and ZOO_LOG_DIR have nothing to act on here."""
+"""The official image's variables that stand for one setting. ZOO_LOG_DIR has nothing to act on here."""
 
 PREFIX: Final = "ZKSTORE_"
 """Of zkstore's own variables; the field's name in capitals follows."""

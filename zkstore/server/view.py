@@ -5,25 +5,29 @@ from __future__ import annotations
 import resource
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import Connection
 from zkstore.replica.conversation import Conversation
-from zkstore.replica.replica import Replica
+from zkstore.replica.member import Member
 from zkstore.replica.waiting import State
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
 from zkstore.server.figures import (
     ConnectionFigures,
     DirectorySizes,
+    EnsembleFigures,
     ExpiryBucket,
+    LearnerFigures,
     Overview,
     SessionFigures,
     WatchTotals,
 )
-from zkstore.server.pipeline import Pipeline, Summary
+from zkstore.server.pipeline import Summary
+from zkstore.server.tally import Tally
 from zkstore.storage.store import Store
+from zkstore.wire.messages import FOLLOWING, LEADING, OBSERVING
 from zkstore.wire.opcodes import Opcode
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
@@ -60,24 +64,37 @@ OPERATION_CODES: Final[dict[int, str]] = {
 """The last operation of a connection as the word `cons` prints it."""
 
 
+_MODES: Final = {LEADING: "leader", FOLLOWING: "follower", OBSERVING: "observer"}
+
+
+class Disk(Protocol):
+    """What is counted where segments are written."""
+
+    segments: int
+    sync_ms: Summary
+
+
 class View:
     """One server, as those see it who show its figures."""
 
     def __init__(
         self,
         config: Config,
-        replica: Replica,
+        member: Member,
         store: Store,
         port: ClientPort,
-        pipeline: Pipeline,
+        pipeline: Disk,
         checkpoints: Checkpoints,
+        tally: Tally | None = None,
     ) -> None:
         self._config = config
-        self._replica = replica
+        self._member = member
+        self._replica = replica = member.replica
         self._store = store
         self._port = port
         self._pipeline = pipeline
         self._checkpoints = checkpoints
+        self._tally = tally
         self._started_ms = replica.now_ms
 
     def config(self) -> Config:
@@ -85,11 +102,11 @@ class View:
         return self._config
 
     def is_serving(self) -> bool:
-        """A single server serves as long as it runs."""
-        return True
+        """A server alone serves as long as it runs, a member while it leads or follows."""
+        return self._replica.role.is_serving
 
     def is_read_only(self) -> bool:
-        """A single server always writes."""
+        """Who serves, writes: a member without a leader serves nobody."""
         return False
 
     def overview(self) -> Overview:
@@ -104,12 +121,37 @@ class View:
             connections=len(self._port.connections),
             outstanding=self._replica.role.outstanding_count,
             zxid=self._replica.tree.zxid,
-            mode="standalone",
+            mode=self._mode(),
             node_count=len(self._replica.tree.records) + 1,  # ZooKeeper counts the root twice
         )
 
     def _sent(self) -> int:
         return self._replica.figures.sent + sum(conversation.sent for conversation in self._replica.conversations)
+
+    def _mode(self) -> str:
+        return "standalone" if self._config.ensemble is None else _MODES[self._member.peer.role]
+
+    def ensemble(self) -> EnsembleFigures | None:
+        """The server among the others; None for a server alone."""
+        if self._config.ensemble is None:
+            return None
+        peer = self._member.peer
+        assert peer.leader_id is not None, "who serves has a leader"
+        return EnsembleFigures(
+            server_id=self._config.ensemble.server_id,
+            epoch=peer.epoch,
+            leader_id=peer.leader_id,
+            logged_zxid=peer.logged_zxid,
+            pending_syncs=len(self._replica.syncs.waiting),
+            proposal_bytes=(-1, -1, -1) if self._tally is None else self._tally.proposal_bytes,
+            learners=tuple(
+                LearnerFigures(
+                    learner.server_id, learner.votes, learner.is_up_to_date, learner.acked_zxid, learner.silent_ms
+                )
+                for learner in peer.learners()
+            ),
+            members=self._member.members,
+        )
 
     def metrics(self) -> Mapping[str, int | float]:
         """Everything else that is counted, by ZooKeeper's names."""
@@ -139,6 +181,9 @@ class View:
         values["max_updatelatency"] = figures.latency_max_ms
         values.update(_summary("fsynctime", self._pipeline.sync_ms))
         values.update(_summary("snapshottime", self._checkpoints.duration_ms))
+        if self._tally is not None:
+            values.update(self._tally.metrics(replica.now_ms))
+            values.update(_summary("election_time", self._tally.election_ms))
         return values
 
     def connections(self) -> Iterable[ConnectionFigures]:
@@ -176,10 +221,14 @@ class View:
         )
 
     def expiry_buckets(self) -> Iterable[ExpiryBucket]:
-        """All sessions by the time of their expiry."""
+        """All sessions by the time of their expiry, which the leader knows."""
         to_wall_clock_ms = self._replica.time_ms - self._replica.now_ms
         buckets = self._replica.tracker.buckets()
         return [ExpiryBucket(due_ms + to_wall_clock_ms, sessions) for due_ms, sessions in buckets.items()]
+
+    def session_timeouts(self) -> Mapping[int, int]:
+        """All sessions with their timeouts."""
+        return {session_id: session.timeout_ms for session_id, session in self._replica.tree.sessions.items()}
 
     def ephemerals(self) -> Mapping[int, Collection[bytes]]:
         """The paths of ephemerals by their owner."""
@@ -198,8 +247,10 @@ class View:
         ]
 
     def digests(self) -> Iterable[tuple[int, int]]:
-        """(zxid, digest of the tree) of some moments, the oldest first."""
-        return self._replica.digests
+        """(zxid, digest of the tree) of some moments, the oldest first, and of now: quiet servers can be compared."""
+        tree, kept = self._replica.tree, list(self._replica.digests)
+        now = tree.zxid, tree.digest
+        return kept if now in kept[-1:] else [*kept, now]
 
     def directory_sizes(self) -> DirectorySizes:
         """What lies on disk."""
@@ -216,6 +267,8 @@ class View:
         """The server's counters and latencies start anew."""
         self._replica.figures.reset()
         self._replica.figures.sent = -sum(conversation.sent for conversation in self._replica.conversations)
+        if self._tally is not None:
+            self._tally.reset()
         self._pipeline.sync_ms.reset()
         self._checkpoints.duration_ms.reset()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from zkstore.errors import DamageError
 from zkstore.storage.log import Link, Log
 from zkstore.wire.segment import Segment
 
 
 class LogHistory:
-    """`zab.history.History` over a log that another thread appends to meanwhile."""
+    """`zab.history.History` over a log that others append to and purge meanwhile."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -24,8 +25,18 @@ class LogHistory:
 
     def end_at_or_before(self, zxid: int) -> Link | None:
         """See `Log.end_at_or_before`."""
-        return self._log.end_at_or_before(zxid)
+        try:
+            return self._log.end_at_or_before(zxid)
+        except DamageError:
+            if zxid < self._log.stored_start().zxid:
+                return None  # purged in this very moment
+            raise
 
     def read(self, after_zxid: int, bytes_max: int) -> list[Segment]:
-        """See `Log.read_some`."""
-        return self._log.read_some(after_zxid, bytes_max)
+        """See `Log.read_some`; nothing where what follows was purged."""
+        try:
+            return self._log.read_some(after_zxid, bytes_max)
+        except DamageError:
+            if after_zxid < self._log.stored_start().zxid:
+                return []
+            raise

@@ -106,7 +106,7 @@ class Log:
             self._put({b"format_version": FORMAT_VERSION, b"epochs": Epochs(0, 0), b"start": Link(0, 0)})
         else:
             refuse_newer(format_version or 0, FORMAT_VERSION, self.path)
-        self.start = Link(*(self._get(b"start") or (0, 0)))
+        self.start = self.stored_start()
         self.awaiting: Sequence[Segment] = ()
         self.salvaged: Sequence[Segment] = ()
         newest = self.last()
@@ -188,6 +188,10 @@ class Log:
             previous = Link(segment.last_zxid, segment.crc)
             if segment.last_zxid > after_zxid:
                 yield segment
+
+    def stored_start(self) -> Link:
+        """`start` as it is on disk: while another thread drops segments, that is first to change."""
+        return Link(*(self._get(b"start") or (0, 0)))
 
     def last(self) -> Segment | None:
         """The newest segment, checked; None in an empty log."""

@@ -271,11 +271,15 @@ class Observer:
         self._check("I9", epoch_of(first) >= epoch_of(prev), server_id, first, text)
         known = self._proposed.get(first)
         self._check("I6", known == (point[0], point[1]), server_id, first, "applied, and nobody proposed it")
-        holders = {other for other, disk in self.disks.items() if _holds(disk.log, point)}
+        # Who has it but has not adopted the epoch that it is committed in may yet lose it to a leader in between.
+        epoch = self.disks[server_id].adopted_epoch
+        holders = {
+            other for other, disk in self.disks.items() if disk.adopted_epoch >= epoch and _holds(disk.log, point)
+        }
         new_config = self._configs.get(point)
         for config in (self.config, new_config):
             if config is not None:
-                text = f"committed, and only {sorted(holders)} of {sorted(config.voters)} have it"
+                text = f"committed in epoch {epoch}; only {sorted(holders)} of {sorted(config.voters)} have it and adopted"
                 self._check("I18", config.has_quorum(holders), server_id, point[0], text)
         if new_config is not None:
             self.config = new_config

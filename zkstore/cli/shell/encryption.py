@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,28 @@ def with_flags(
         certificate_file=certificate_file or options.certificate_file,
         key_file=key_file or options.key_file,
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that `from_arguments` reads."""
+    parser.add_argument("--tls", action="store_true", help="connect by TLS; so does each of the next four")
+    parser.add_argument("--ca", metavar="FILE", type=Path, help="PEM file of the authorities to trust")
+    parser.add_argument("--cert", metavar="FILE", type=Path, help="PEM file of our certificate, and of its key")
+    parser.add_argument("--key", metavar="FILE", type=Path, help="PEM file of the key, where it is in one of its own")
+    parser.add_argument(
+        "-client-configuration",
+        "--client-configuration",
+        metavar="FILE",
+        dest="properties",
+        type=Path,
+        help="a file of properties: zookeeper.client.secure, zookeeper.ssl.*",
+    )
+
+
+def from_arguments(options: argparse.Namespace) -> TlsOptions:
+    """What was asked for. Raises ConfigError."""
+    given = TlsOptions() if options.properties is None else from_properties(options.properties)
+    return with_flags(given, tls=options.tls, ca_file=options.ca, certificate_file=options.cert, key_file=options.key)
 
 
 def make_context(options: TlsOptions) -> ssl.SSLContext | None:

@@ -7,12 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import trio
 
 from zkstore.cli.shell.commands import COMMANDS, execute
-from zkstore.cli.shell.encryption import TlsOptions, from_properties, make_context, with_flags
+from zkstore.cli.shell.encryption import add_arguments, from_arguments, make_context
 from zkstore.cli.shell.shell import Settings, Shell
 from zkstore.cli.shell.syntax import split
 from zkstore.errors import AuthFailedError, ClientError, ConfigError, ConnectionLossError
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """Run the shell; 0 fine, 1 the command failed, 2 usage."""
     options = _parser().parse_args(arguments)
     try:
-        tls = make_context(_tls_options(options))
+        tls = make_context(from_arguments(options))
     except ConfigError as error:
         print(f"zkstore shell: {error}", file=sys.stderr)
         return 2
@@ -93,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", dest="as_json", action="store_true", help="one line of JSON for each answer and event"
     )
-    _add_tls_arguments(parser)
+    add_arguments(parser)
     parser.add_argument(
         "command",
         metavar="COMMAND ARGUMENTS",
@@ -101,26 +100,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a command to run and exit; none reads commands from the input",
     )
     return parser
-
-
-def _add_tls_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tls", action="store_true", help="connect by TLS; so does each of the next four")
-    parser.add_argument("--ca", metavar="FILE", type=Path, help="PEM file of the authorities to trust")
-    parser.add_argument("--cert", metavar="FILE", type=Path, help="PEM file of our certificate, and of its key")
-    parser.add_argument("--key", metavar="FILE", type=Path, help="PEM file of the key, where it is in one of its own")
-    parser.add_argument(
-        "-client-configuration",
-        "--client-configuration",
-        metavar="FILE",
-        dest="properties",
-        type=Path,
-        help="a file of properties: zookeeper.client.secure, zookeeper.ssl.*",
-    )
-
-
-def _tls_options(options: argparse.Namespace) -> TlsOptions:
-    given = TlsOptions() if options.properties is None else from_properties(options.properties)
-    return with_flags(given, tls=options.tls, ca_file=options.ca, certificate_file=options.cert, key_file=options.key)
 
 
 def _positive(word: str) -> int:

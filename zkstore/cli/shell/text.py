@@ -13,6 +13,7 @@ from zkstore.errors import (
     BadVersionError,
     ConnectionLossError,
     InvalidAclError,
+    NewConfigNoQuorumError,
     NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
@@ -20,6 +21,7 @@ from zkstore.errors import (
     NotEmptyError,
     NotReadOnlyError,
     QuotaExceededError,
+    ReconfigInProgressError,
     RequestError,
     SessionLostError,
     ZkStoreError,
@@ -41,6 +43,11 @@ _ERRORS: Final[dict[type[ZkStoreError], str]] = {
     BadArgumentsError: "Arguments are not valid : {}",
     NotReadOnlyError: "Not a read-only call: {}",
     QuotaExceededError: "Quota has exceeded : {}",
+    ReconfigInProgressError: "Another reconfiguration is in progress -- concurrent reconfigs not supported (yet)",
+    NewConfigNoQuorumError: (
+        "No quorum of new config is connected and up-to-date with the leader of last committed config - try invoking "
+        "reconfiguration after new servers are connected and synced"
+    ),
 }
 
 _EVENTS: Final = {

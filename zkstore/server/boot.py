@@ -1,0 +1,84 @@
+"""From a recovered store to a member: of an ensemble of several, or alone."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from zkstore.errors import ConfigError
+from zkstore.model.zxid import epoch_of
+from zkstore.net.listeners import Listener, listen
+from zkstore.replica import member as members
+from zkstore.replica.member import Member
+from zkstore.replica.replica import Replica
+from zkstore.server.config import Config
+from zkstore.server.ensemble_config import EnsembleConfig
+from zkstore.storage.history import LogHistory
+from zkstore.storage.log import Epochs
+from zkstore.storage.recovery import Recovered
+from zkstore.storage.store import Store
+from zkstore.zab.membership import Member as MemberLine
+from zkstore.zab.settings import DurableState, PeerSettings
+
+logger = logging.getLogger(__name__)
+
+
+def make_member(config: Config, store: Store, recovered: Recovered, replica: Replica) -> Member:
+    """The member that `config` describes, with what lies in the store. Raises StorageError and InvariantError."""
+    log = store.log
+    ensemble = config.ensemble
+    if ensemble is None:
+        return members.alone(
+            replica,
+            promised_epoch=log.epochs.accepted,
+            adopted_epoch=log.epochs.current,
+            ensemble_id=log.ensemble_id,
+        )
+    epoch = epoch_of(log.end.zxid)
+    if log.ensemble_id is None and log.epochs.accepted < epoch:
+        # Imported data, or that of a server that was alone: all of it was decided by one server, its epochs, too.
+        log.set_epochs(Epochs(epoch, epoch))
+    settings = PeerSettings(
+        server_id=ensemble.server_id,
+        fresh_ensemble_id=secrets.token_bytes(16),
+        tick_ms=config.tick_ms,
+        init_limit=ensemble.init_limit,
+        sync_limit=ensemble.sync_limit,
+    )
+    state = DurableState(
+        promised_epoch=log.epochs.accepted,
+        adopted_epoch=log.epochs.current,
+        last_zxid=log.end.zxid,
+        last_crc=log.end.crc,
+        committed_zxid=recovered.tree.zxid,
+        ensemble_id=log.ensemble_id,
+    )
+    return Member(settings, ensemble.membership, state, LogHistory(log), replica, store.tail(recovered))
+
+
+def recover(config: Config, store: Store) -> Recovered:
+    """The tree: with all that the log holds, if this server decides alone. Raises DamageError."""
+    recovered = store.recover(committed_only=config.ensemble is not None)
+    if config.ensemble is None and store.log.ensemble_id is not None:
+        logger.warning(
+            "this data directory belongs to an ensemble, and is served alone now: what is written here the other "
+            "servers of that ensemble will not have"
+        )
+    return recovered
+
+
+def open_peer_port(ensemble: EnsembleConfig, me: MemberLine) -> list[Listener]:
+    """Listen for other servers, where `me` says. Raises ConfigError, and listens nowhere then."""
+    listeners: list[Listener] = []
+    for host, port in ensemble.listen_addresses(me):
+        try:
+            listeners += listen(host, port, None, ensemble.encryption)
+        except OSError as error:
+            for listener in listeners:
+                listener.socket.close()
+            raise ConfigError(
+                f"cannot listen for other servers on {host}:{port}: {error.strerror or error}. Is another server"
+                f" running there? Correct the line server.{ensemble.server_id}, or give quorumListenOnAllIPs=true if"
+                " its host is an address of another machine's in front of this one"
+            ) from error
+    return listeners
