@@ -225,6 +225,10 @@ class MemberIdError(ConfigError):
     """A list of servers in a request to change the ensemble names one by what is no number."""
 
 
+class MemberIdRangeError(ConfigError):
+    """A server is named by a number that is too large for this ensemble, though not for ZooKeeper."""
+
+
 # --- the client library's -------------------------------------------------------------------------
 
 

@@ -139,6 +139,16 @@ def test_a_reconfiguration_that_is_cut_never_was() -> None:
     assert script.core.pending is None and script.core.has_quorum({1, 2})
 
 
+def test_a_reconfiguration_that_a_snapshot_replaced_never_was() -> None:
+    """It would count as committed at the next commit, for a configuration that nobody else knows."""
+    script = Script(*CHAIN)
+    script.core.config_logged(members(3, 4, 5, version=4), 4)
+    script.core.install_begin(9, 7, 0)
+    script.core.install((9, 7), ())
+    script.disk_all()
+    assert script.core.pending is None and script.core.config.version == 0 and script.core.has_quorum({1, 2})
+
+
 def test_a_second_reconfiguration_proves_that_the_first_is_committed() -> None:
     script = Script(*CHAIN)
     first, second = members(3, 4, 5, version=2), members(4, 5, 6, version=4)

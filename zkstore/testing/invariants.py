@@ -279,7 +279,7 @@ class Observer:
         new_config = self._configs.get(point)
         for config in (self.config, new_config):
             if config is not None:
-                text = f"committed in epoch {epoch}; only {sorted(holders)} of {sorted(config.voters)} have it and adopted"
+                text = f"committed in epoch {epoch}; only {sorted(holders)} of {sorted(config.voters)} adopted it"
                 self._check("I18", config.has_quorum(holders), server_id, point[0], text)
         if new_config is not None:
             self.config = new_config

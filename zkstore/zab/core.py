@@ -176,6 +176,10 @@ class Core:
                 self._drop(point[0])
             else:
                 self.known_committed = self.committed_zxid = point[0]
+                if self.pending:
+                    # It lay in the log that is gone. Whether it was ever committed, the snapshot's tree says.
+                    self.pending = None
+                    self.config_changes += 1
                 self.effects.append(Replaced(point[0]))
         elif isinstance(asked, Promise):
             self.promised_epoch = asked.epoch

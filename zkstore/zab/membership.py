@@ -17,7 +17,7 @@ from functools import cached_property
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
-from zkstore.errors import ConfigError
+from zkstore.errors import ConfigError, MemberIdRangeError
 from zkstore.zab.quorums import Grouped, Majority, Quorums
 
 SERVER_ID_MAX: Final = 255
@@ -181,7 +181,7 @@ def parse_labelled(lines: Iterable[tuple[str, str]], where: str) -> Membership:
 def parse_member(server_id: int, spec: str, label: str) -> Member:
     """What stands behind `server.N=`. Raises ConfigError that begins with `label`."""
     if server_id > SERVER_ID_MAX:
-        raise ConfigError(f"{label}: server ids go up to {SERVER_ID_MAX}; choose another one")
+        raise MemberIdRangeError(f"{label}: server ids go up to {SERVER_ID_MAX}; choose another one")
     peers, _, clients = spec.partition(";")
     client, _, secure = clients.partition(";")
     addresses, role = [], "participant"
