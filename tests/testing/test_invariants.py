@@ -277,6 +277,14 @@ def test_a_commit_without_a_quorum_is_seen(stage: Stage) -> None:
     assert stage.broken() == ["I18"]
 
 
+def test_a_commit_counting_servers_that_have_not_adopted_the_epoch_is_seen(stage: Stage) -> None:
+    stage.propose(ONE)
+    stage.log(ONE)
+    stage.disks[2].promised_epoch = stage.disks[2].adopted_epoch = 2
+    stage.apply(ONE, on=(2,))
+    assert stage.broken() == ["I18"]
+
+
 def test_a_reconfiguration_needs_both_quorums(stage: Stage) -> None:
     stage.observer.proposed(1, ONE, members(1, 4, 5))
     stage.log(ONE, on=(1, 2))

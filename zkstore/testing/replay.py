@@ -165,6 +165,8 @@ class Replay:
         verdict.counts["writes"] += 1
         if isinstance(txn, ErrorTxn) and txn.code in _OF_THE_SESSION:
             verdict.seen[f"refused with {txn.code}"] += 1
+            if txn.code == SESSION_EXPIRED and txn.session_id in self._tree.sessions:
+                verdict.violate("sessions", zxid, f"{call!r} was refused, for its session is over, before it was")
             self._comparison.answers[call] = txn.code, b""
             return
         if call.opcode == Opcode.RECONFIG:
