@@ -13,4 +13,8 @@ The differential tester, in order to read: `differential_script.py` (steps), `di
 
 The fuzzer, in order to read: `fuzz_world.py` (a replica without sockets, disk or clock), `fuzz_targets.py` (what bytes
 are put to it), `fuzz_wire.py`.
+
+Failures: `explore.py` goes through all that can happen to a small ensemble; `simulate.py` runs worlds made from seeds,
+with clients and failures, and makes a failing case smaller; `museum.py` brings bugs of the past back, to see that they
+are found; `nemesis.py` does to real server processes what `simulate.py` does to simulated ones.
 """

@@ -13,8 +13,9 @@ from typing import Any, Final
 from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
 from zkstore.replica.conversation import Conversation
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
 from zkstore.replica.sasl import SaslSettings
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.replica.throttle import RequestLimits
 from zkstore.replica.waiting import State
 from zkstore.wire import jute, segment

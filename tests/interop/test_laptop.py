@@ -58,6 +58,11 @@ class LaptopProcess:
         lines = (self._directory / f"{number}.cfg").read_text(encoding="utf-8").splitlines(keepends=True)
         return "".join(line for line in lines if line.startswith("server."))
 
+    def add_line(self, number: int, line: str) -> None:
+        """To what one server is told."""
+        with (self._directory / f"{number}.cfg").open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
     def log_text(self) -> str:
         return self._log_file.read_text(encoding="utf-8")
 
@@ -109,8 +114,11 @@ def test_one_command_starts_an_ensemble_and_ctrl_c_stops_it(laptop: LaptopProces
     assert laptop.stop() == 0
     assert laptop.log_text().count('"server 2: stopped"') == 1
     laptop.close()
+    laptop.add_line(2, "server.9=127.0.0.1:2999:3999;127.0.0.1:2199")
     laptop.start()
     assert laptop.hosts.split(",") == [first, second, third]
+    assert laptop.log_text().count("the server lines differ from what the ensemble has agreed on at zxid 0x1") == 1
+    assert "server.9" not in run_zkstore("shell", "-server", second, "config").stdout
     assert run_zkstore("shell", "-server", second, "get", "/a").stdout == "1\n"
 
 

@@ -19,7 +19,8 @@ from zkstore.net.certificates import Certificates
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import Encryption, Listener, listen
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 
 _LENGTH: Final = struct.Struct(">i")
 _REPLY: Final = struct.Struct(">iqi")

@@ -12,7 +12,8 @@ from zkstore.model.apply import apply_segment
 from zkstore.model.tree import SessionRecord, Tree
 from zkstore.replica.leading import Leading
 from zkstore.replica.member import Member
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.wire import messages
 from zkstore.wire import segment as segments
 from zkstore.wire.messages import SnapshotBegin, SnapshotEnd, SnapshotRows

@@ -7,7 +7,8 @@ import pytest
 from zkstore.model.tree import Tree
 from zkstore.replica.conversation import Conversation
 from zkstore.replica.leading import Leading
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 
 PASSWORD = "f22acd4a97e69d6d20a49bb638eadb38"
 CONNECT = "0000002d 00000000 0000000000000000 00007530 0000000000000000 00000010 00000000000000000000000000000000 00"

@@ -14,8 +14,9 @@ from zkstore.model.txns import ERROR
 from zkstore.replica.learning import Learning
 from zkstore.replica.member import Unread, alone
 from zkstore.replica.reconfig import members_in
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
 from zkstore.replica.role import ALONE
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.wire import jute, segment
 from zkstore.wire.messages import FORWARD, PROPOSE, SYNCED, Commit, Forward, Ping, Propose, Synced
 from zkstore.wire.opcodes import Opcode

@@ -176,6 +176,15 @@ def test_who_may_not_write_there_changes_no_members() -> None:
     assert reconfig(ensemble.leader().client(), None, "9").code == NO_AUTH
 
 
+def test_a_server_number_that_zookeeper_would_take_is_no_news_for_who_may_not_write_there(ensemble: Ensemble) -> None:
+    too_large = "server.999=0.0.0.0:1234:2345:observer;3456"
+    assert reconfig(ensemble.leader().client(), too_large, None).code == BAD_ARGUMENTS
+    guarded = Ensemble(1, 2, 3, reconfig_enabled=True)
+    guarded.settle()
+    assert reconfig(guarded.leader().client(), too_large, None).code == NO_AUTH
+    assert reconfig(guarded.leader().client(), "some thing", None).code == BAD_ARGUMENTS
+
+
 def test_only_where_it_is_switched_on_and_not_on_a_server_alone(ensemble: Ensemble) -> None:
     assert reconfig(World(reconfig_enabled=True).client(), None, "9").code == UNIMPLEMENTED
     assert reconfig(World().client(), None, "9").code == DISABLED

@@ -8,8 +8,9 @@ from tests.replica.world import World
 from zkstore.errors import InvariantError
 from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
 from zkstore.replica.role import Idle
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.wire import segment as segments
 from zkstore.wire.jute import Reader
 from zkstore.wire.opcodes import Opcode

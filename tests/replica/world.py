@@ -8,7 +8,8 @@ from typing import Any
 from tests.replica.clients import Client, Ops
 from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.wire import segment
 from zkstore.wire.segment import Segment
 

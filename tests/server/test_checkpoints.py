@@ -12,6 +12,7 @@ import trio.testing
 
 from tests.storage.histories import History, create, same, set_data
 from zkstore.errors import DamageError, DiskFullError
+from zkstore.model.tree import Tree
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.storage.store import Store
 
@@ -246,3 +247,28 @@ async def test_trouble_with_history_does_not_spoil_the_checkpoint(
     assert await Checkpoints(history.tree, store, checkpoint_txns=1).write()
     assert checkpoint_zxid(store) == 5
     assert message in caplog.text
+
+
+async def test_no_checkpoint_is_begun_while_another_tree_is_about_to_come(
+    store: Store, history: History, fill: Fill
+) -> None:
+    checkpoints = Checkpoints(Tree.new(), store, checkpoint_txns=1)
+    fill(3)
+    checkpoints.hold()
+    assert not await checkpoints.write()
+    assert checkpoint_zxid(store) == 0
+    checkpoints.go_on(history.tree)
+    assert await checkpoints.write()
+    assert checkpoint_zxid(store) == 3
+
+
+async def test_a_snapshot_that_somebody_needs_now_is_made_now(store: Store, history: History, fill: Fill) -> None:
+    checkpoints = Checkpoints(history.tree, store, checkpoint_txns=1)
+    for _ in range(2):
+        fill(3)
+        assert await checkpoints.write()
+    assert newest_snapshot(store) == 3
+    fill(3)
+    assert await checkpoints.write(with_snapshot=True)
+    assert newest_snapshot(store) == 9
+    assert not checkpoints.lock.locked()

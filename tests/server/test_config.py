@@ -35,10 +35,10 @@ def test_told_nothing_a_server_has_the_defaults() -> None:
     assert (Config().session_timeout_ms_min, Config().session_timeout_ms_max) == (4_000, 40_000)
 
 
-def test_every_setting_is_a_field_but_for_two_that_add_to_others_and_those_of_members() -> None:
+def test_every_setting_is_a_field_but_for_one_that_adds_to_another_and_those_of_members() -> None:
     fields = set(Config.__dataclass_fields__) - {"ensemble"}
 
-    assert fields == {setting.field for setting in SETTINGS} - {"read_only_mode", "tls_protocol"} - ENSEMBLE_FIELDS
+    assert fields == {setting.field for setting in SETTINGS} - {"tls_protocol"} - ENSEMBLE_FIELDS
 
 
 def test_a_zoo_cfg_as_people_have_it_is_taken_without_a_word(tmp_path: Path) -> None:

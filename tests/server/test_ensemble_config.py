@@ -142,6 +142,11 @@ def test_a_file_of_members_names_members_only(tmp_path: Path) -> None:
         ((*THREE, "server.3=zk4:2888:3888"), "/zoo.cfg:5: server.3: a second server.3"),
         ((*THREE, "server.4=zk1:2888:3889"), "/zoo.cfg: server.1 and server.4 both use zk1:2888"),
         ((*THREE, "server.300=zk4:2888:3888"), "/zoo.cfg:5: server.300: 'server.300' needs a number from 0 to 255"),
+        (
+            (*THREE, "server.4=0.0.0.0:2888:3888"),
+            "/zoo.cfg:5: server.4: other servers cannot reach server 4 at 0.0.0.0",
+        ),
+        ((*THREE, "server.4=[::]:2888:3888"), "give its name or address, the same on all servers"),
         ((*THREE, "server.4=zk4:2888"), "/zoo.cfg:5: server.4: 'zk4:2888' does not name a server"),
         ((*THREE, "weight.1=2"), "/zoo.cfg: weights count in groups only"),
         ((*THREE, "group.1=1:2"), "/zoo.cfg: server 3 votes and is in no group"),

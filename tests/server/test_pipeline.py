@@ -16,7 +16,8 @@ from zkstore.errors import DiskFullError, StorageError
 from zkstore.model.tree import Tree
 from zkstore.replica.conversation import Conversation
 from zkstore.replica.member import alone
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.server import pipeline
 from zkstore.server.pipeline import Pipeline, Summary
 from zkstore.storage.store import Store

@@ -17,7 +17,8 @@ from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
 from zkstore.net.listeners import listen
 from zkstore.replica.member import alone
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
 from zkstore.server.ensemble_config import EnsembleConfig
@@ -185,6 +186,18 @@ def test_a_member_serves_while_it_leads_or_follows() -> None:
 
     ensemble[4].replica.look("its leader is gone")
     assert not views[4].is_serving()
+
+
+def test_a_member_without_a_leader_serves_reads_where_that_is_switched_on() -> None:
+    ensemble = Ensemble(1, 2, 3, read_only_mode=True)
+    ensemble.settle()
+    ensemble.isolate(1)
+    ensemble.pass_time(20_000)
+    alone, others = view_of(ensemble, 1), view_of(ensemble, 2)
+
+    assert (alone.is_serving(), alone.is_read_only(), alone.overview().mode) == (True, True, "read-only")
+    assert alone.ensemble() is None
+    assert (others.is_serving(), others.is_read_only()) == (True, False)
 
 
 def test_a_leader_knows_its_learners_and_they_know_their_leader() -> None:

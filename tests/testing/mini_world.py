@@ -8,7 +8,8 @@ from typing import Any
 
 from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.testing.checkers import Allowances
 from zkstore.testing.clock import EPOCH_MS, Agenda
 from zkstore.testing.doors import Doors

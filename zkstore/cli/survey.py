@@ -82,7 +82,8 @@ async def _ask(address: Address, tls: ssl.SSLContext | None, timeout_s: float) -
     except OSError as error:
         return Server(str(address), _why(error))
     except trio.BrokenResourceError as error:
-        return Server(str(address), f"TLS: {error.__cause__}" if tls is not None else "it hung up")
+        reason = getattr(error.__cause__, "reason", None) or "it hung up"
+        return Server(str(address), f"TLS: {reason.replace('_', ' ').lower()}" if tls is not None else reason)
     return read(str(address), words)
 
 

@@ -44,7 +44,7 @@ from zkstore.replica.proposal import Proposal
 from zkstore.replica.reads import READS
 from zkstore.replica.sasl import Exchange
 from zkstore.replica.waiting import Barrier, Deferred, State
-from zkstore.wire.jute import Reader
+from zkstore.wire.jute import Reader, buffer
 from zkstore.wire.opcodes import PLAIN_CREATES, WRITES, XID_PING, Opcode
 from zkstore.wire.records import ConnectResponse
 
@@ -297,8 +297,8 @@ class Conversation:
         self.end(None)
 
     def _respond(self, response: ConnectResponse) -> None:
-        body = response._replace(read_only=False if self.wants_read_only_byte else None).encode()
-        self.put(_LENGTH.pack(len(body)) + body)
+        read_only = self._replica.role.is_read_only if self.wants_read_only_byte else None
+        self.put(buffer(response._replace(read_only=read_only).encode()))
 
     # --- bytes out --------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Leading(Proposing):
     """
 
     is_serving = True
+    is_read_only = False
 
     def __init__(self, replica: Replica, epoch: int, ensemble: Ensemble, reconfiguration: Reconfiguration) -> None:
         """Everything learned has been committed."""

@@ -49,6 +49,7 @@ class Learning:
     """The role of a follower or an observer: in step with the leader at the other end of `link`."""
 
     is_serving = True
+    is_read_only = False
     open_count = 0
 
     def __init__(self, replica: Replica, ensemble: Ensemble, link: int) -> None:

@@ -21,6 +21,7 @@ from zkstore.model.tree import Tree
 from zkstore.model.txns import ReconfigTxn
 from zkstore.replica.leading import Leading
 from zkstore.replica.learning import Learning
+from zkstore.replica.read_only import ReadOnly
 from zkstore.replica.reconfig import members_in
 from zkstore.replica.replica import Replica
 from zkstore.wire.messages import LinkMessage, Pong, Vote
@@ -235,6 +236,10 @@ class Member:
         """After conversations were fed: send what is for others, and, if `is_sealing`, propose what this leader was
         asked for."""
         self._carry_out()
+        if self._leading is None:
+            if isinstance(self.replica.role, ReadOnly):
+                self.replica.role.answer()
+            return
         while is_sealing and self.propose_next():
             pass
 

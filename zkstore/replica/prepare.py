@@ -222,11 +222,16 @@ class Preparation:
         self._outstanding.expect(path, znode._replace(zxid=asking.zxid, aversion=aversion, acl=acl))
         return SetAclTxn(SET_ACL, asking.session_id, asking.cxid, asking.time_ms, path, acl, aversion)
 
-    def reconfig(self, asking: Asking, data: bytes) -> ReconfigTxn:
-        """reconfig, once everything but the permission has been looked at."""
+    def may_reconfigure(self, asking: Asking) -> Prospect:
+        """The znode of the members, which the asker may change. Raises NoAuthError."""
         znode = self._outstanding.look(CONFIG)
         assert znode is not None, "every tree has this znode"
         self._demand(acls.WRITE, znode.acl, asking, CONFIG)
+        return znode
+
+    def reconfig(self, asking: Asking, data: bytes) -> ReconfigTxn:
+        """reconfig, once everything but the permission has been looked at."""
+        znode = self.may_reconfigure(asking)
         self._outstanding.expect(CONFIG, znode._replace(zxid=asking.zxid, version=-1))
         return ReconfigTxn(RECONFIG, asking.session_id, asking.cxid, asking.time_ms, data)
 

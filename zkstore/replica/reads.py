@@ -16,6 +16,7 @@ from zkstore.errors import (
     MarshallingError,
     NoAuthError,
     NoNodeError,
+    NotReadOnlyError,
     NoWatcherError,
     RequestError,
 )
@@ -106,6 +107,8 @@ def get_acl(replica: Replica, conversation: Conversation, body: Reader) -> bytes
 
 def sync(replica: Replica, conversation: Conversation, body: Reader) -> bytes:
     """sync: the path comes back, whatever it is."""
+    if replica.role.is_read_only:
+        raise NotReadOnlyError
     return jute.buffer(PathRequest.decode(body).path)
 
 

@@ -14,6 +14,7 @@ from zkstore.errors import (
     ConfigError,
     MarshallingError,
     MemberIdError,
+    MemberIdRangeError,
     NewConfigNoQuorumError,
     ReconfigDisabledError,
     ReconfigInProgressError,
@@ -80,6 +81,11 @@ class Reconfiguration:
         except MemberIdError as error:
             self._replica.notice(f"reconfig refused: {error}")
             raise MarshallingError from error
+        except MemberIdRangeError as error:
+            # ZooKeeper takes such a number: who may not change the members hears of that alone.
+            preparation.may_reconfigure(asking)
+            self._replica.notice(f"reconfig refused: {error}")
+            raise BadArgumentsError from error
         except ConfigError as error:
             self._replica.notice(f"reconfig refused: {error}")
             raise BadArgumentsError from error

@@ -16,11 +16,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from zkstore import limits
 from zkstore.errors import InvariantError
 from zkstore.model import acl as acls
 from zkstore.model.acl import OPEN_ACL, Acl, Identity
@@ -37,10 +35,10 @@ from zkstore.replica.learning import Learning
 from zkstore.replica.listings import Listings
 from zkstore.replica.outstanding import Outstanding
 from zkstore.replica.proposal import Proposal
+from zkstore.replica.read_only import PATIENCE_MS, ReadOnly
 from zkstore.replica.reconfig import Reconfiguration
 from zkstore.replica.role import ALONE, Claim, Ensemble, Idle, Role
-from zkstore.replica.sasl import SaslSettings
-from zkstore.replica.throttle import UNLIMITED, RequestLimits, TokenBucket
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.replica.throttled import Throttle, ThrottledConversation
 from zkstore.replica.waiting import State, Syncs
 from zkstore.wire import segment as segments
@@ -52,42 +50,6 @@ _SIZE: Final = attrgetter("size")
 _DIGEST_EVERY_TXNS: Final = 128
 _DIGESTS_KEPT: Final = 1024
 _NOTICES_MAX: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaSettings:
-    """What the state machine is told about its world; every duration in milliseconds.
-
-    Attributes:
-        x509_super_user: the subject of a certificate that passes every ACL.
-        acl_schemes: those that ACLs may name besides `world` and `auth`.
-        demanded_schemes: a client must have proved an identity of one of them before anything else; empty demands none.
-        sasl: None where nobody can log in by it.
-        requests: None where they do not wait for each other.
-        reconfig_enabled: clients may change the members of the ensemble; `standalone_enabled`: but for the last two.
-    """
-
-    server_id: int = 1
-    tick_ms: int = limits.TICK_MS
-    session_timeout_ms_min: int = limits.TICK_MS * limits.SESSION_TIMEOUT_TICKS_MIN
-    session_timeout_ms_max: int = limits.TICK_MS * limits.SESSION_TIMEOUT_TICKS_MAX
-    frame_bytes_max: int = limits.FRAME_BYTES_MAX
-    outstanding_max: int = limits.OUTSTANDING_REQUESTS_MAX
-    super_digest: str | None = None
-    x509_super_user: str | None = None
-    acl_schemes: frozenset[str] = acls.DEFAULT_SCHEMES
-    demanded_schemes: frozenset[str] = frozenset()
-    sasl: SaslSettings | None = None
-    skip_acl: bool = False
-    extended_types: bool = True
-    enforce_quota: bool = False
-    reconfig_enabled: bool = False
-    standalone_enabled: bool = True
-    container_check_interval_ms: int = limits.CONTAINER_CHECK_MS
-    container_never_used_ms: int = limits.CONTAINER_UNUSED_MS
-    container_reaps_per_minute: int = limits.CONTAINER_REAPS_PER_MINUTE
-    throttle: TokenBucket = UNLIMITED
-    requests: RequestLimits | None = None
 
 
 class Replica:
@@ -118,6 +80,7 @@ class Replica:
     __slots__ = (  # more attributes than a dictionary of instances shares: 0.7 us of a segment
         "_commits",
         "_digest_due_zxid",
+        "_idle_since_ms",
         "_joined",
         "_pending",
         "_recent",
@@ -179,6 +142,7 @@ class Replica:
         self.make_password = make_password
         self.next_session_id = first_session_id(settings.server_id, time_ms)
         self.role: Role = Idle("the server is starting")
+        self._idle_since_ms = now_ms
         self.outstanding_bytes = 0
         self.pending_count = 0
         self.syncs = Syncs()
@@ -217,18 +181,28 @@ class Replica:
     def lead(self, epoch: int = 0, ensemble: Ensemble = ALONE, members: Membership | None = None) -> Leading:
         """All that was learned is committed: propose. `epoch` 0 and no members are those of a server alone."""
         assert not self._pending, "a leader begins with what is committed"
+        self._end_read_only()
         reconfiguration = Reconfiguration(self, ensemble, members)
         self.role = leading = Leading(self, epoch, ensemble, reconfiguration)
         return leading
 
     def follow(self, ensemble: Ensemble, link: int) -> Learning:
         """In step with the leader at the other end of the link."""
+        self._end_read_only()
         self.role = learning = Learning(self, ensemble, link)
         return learning
 
     def look(self, reason: str) -> None:
-        """Neither: end every conversation that has a session, or wants one. What was learned may yet be committed."""
+        """Neither: end every conversation that has a session, or wants one. What was learned may yet be committed.
+
+        A server in read-only mode stays in it: it has no leader, as before.
+        """
+        if not self.role.is_read_only:
+            self._serve_nobody(reason)
+
+    def _serve_nobody(self, reason: str) -> None:
         self.role = Idle(reason)
+        self._idle_since_ms = self.now_ms
         ended = [conversation for conversation in self.conversations if conversation.state != State.GREETING]
         for conversation in ended:
             conversation.end(None)
@@ -244,10 +218,19 @@ class Replica:
         self._joined.clear()
         self.tracker = SessionTracker(self.settings.tick_ms)
 
+    def _end_read_only(self) -> None:
+        if self.role.is_read_only:
+            self._serve_nobody("read-only mode ends")
+
     def tick(self) -> None:
         """Time has passed."""
         self.role.tick()
         self.let_in()
+        if self.settings.read_only_mode and type(self.role) is Idle:
+            idle_ms = self.now_ms - self._idle_since_ms
+            if idle_ms >= max(PATIENCE_MS, self.settings.tick_ms):
+                self.role = ReadOnly(self, self.role.reason)
+                self.notice(f"no leader for {idle_ms} ms: read-only mode begins")
 
     # --- conversations and sessions ---------------------------------------------------------------
 
@@ -348,6 +331,7 @@ class Replica:
 
     def replace(self, tree: Tree, crc: int) -> None:
         """Another tree takes the place of all that is here: a snapshot, which ends with a segment of that CRC."""
+        self._end_read_only()
         assert not self.role.is_serving, "the tree is replaced under clients' feet"
         self._pending.clear()
         self.pending_count = 0

@@ -1,8 +1,9 @@
-"""What a server is in its ensemble, as its replica and its clients see it: one of three roles.
+"""What a server is in its ensemble, as its replica and its clients see it: one of these roles.
 
     leading    `leading.Leading`    writes become proposals here; sessions' time is kept here
     learning   `learning.Learning`  writes go to the leader, and are answered when they come back as txns
     idle       `Idle`               no quorum, or not in step with it yet: nobody is served
+    read-only  `read_only.ReadOnly` the same for a while, where that is allowed: only reads are served
 
 A conversation asks its replica's role and does not care which it is. A change of role ends all conversations, because
 what they had under way has an end that this server does not know.
@@ -77,6 +78,10 @@ class Role(Protocol):
         """Whether clients may have sessions here."""
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether only clients that ask for no more than reads are served."""
+
+    @property
     def outstanding_count(self) -> int:
         """Clients' writes that have not been applied."""
 
@@ -142,6 +147,7 @@ class Idle:
     """
 
     is_serving = False
+    is_read_only = False
     is_overloaded = False
     outstanding_count = 0
     open_count = 0

@@ -40,6 +40,9 @@ def connect(replica: Replica, conversation: Conversation, request: ConnectReques
     if not settings.throttle.take(replica.now_ms, is_renewed=request.session_id != 0):
         conversation.end("too many connections at once (connection_throttle_tokens)")
         return
+    if replica.role.is_read_only and not request.read_only:
+        conversation.end("the client wants to write, and this server is in read-only mode")
+        return
     if request.last_zxid_seen > replica.tree.zxid:
         conversation.end(
             f"the client has seen zxid {request.last_zxid_seen:#x}, this server only {replica.tree.zxid:#x}:"

@@ -6,7 +6,7 @@ import logging
 import secrets
 
 from zkstore.errors import ConfigError
-from zkstore.model.zxid import epoch_of
+from zkstore.model.zxid import epoch_of, text
 from zkstore.net.listeners import Listener, listen
 from zkstore.replica import member as members
 from zkstore.replica.member import Member
@@ -53,7 +53,16 @@ def make_member(config: Config, store: Store, recovered: Recovered, replica: Rep
         committed_zxid=recovered.tree.zxid,
         ensemble_id=log.ensemble_id,
     )
-    return Member(settings, ensemble.membership, state, LogHistory(log), replica, store.tail(recovered))
+    member = Member(settings, ensemble.membership, state, LogHistory(log), replica, store.tail(recovered))
+    agreed = member.members
+    if agreed.version and not agreed.has_same_members(ensemble.membership):
+        logger.warning(
+            "the server lines differ from what the ensemble has agreed on at zxid %s, and that counts: %s; to change "
+            "it use reconfig",
+            text(agreed.version),
+            " ".join(agreed.lines()),
+        )
+    return member
 
 
 def recover(config: Config, store: Store) -> Recovered:
@@ -65,6 +74,13 @@ def recover(config: Config, store: Store) -> Recovered:
             "servers of that ensemble will not have"
         )
     return recovered
+
+
+def last_crc(store: Store, recovered: Recovered) -> int:
+    """Of the segment that the recovered tree ends with; what the log holds behind it may never be agreed on."""
+    crc = store.log.crc_at(recovered.tree.zxid)
+    assert crc is not None, "a recovered tree ends with a segment, or where the log starts"
+    return crc
 
 
 def open_peer_port(ensemble: EnsembleConfig, me: MemberLine) -> list[Listener]:

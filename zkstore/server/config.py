@@ -103,6 +103,7 @@ class Config:
     enforce_quota: bool = False
     skip_acl: bool = False
     reconfig_enabled: bool = False
+    read_only_mode: bool = False
     super_digest: str | None = field(default=None, repr=False)
     x509_super_user: str | None = None
     auth_providers: frozenset[str] = frozenset()
@@ -343,7 +344,7 @@ def _build(parsed: Mapping[str, Any], winners: Mapping[str, Given]) -> Config:
     if "tls_protocol" in values:
         values.setdefault("tls_protocols", values.pop("tls_protocol"))
     words = values.get("four_letter_words", frozenset()) | _ALWAYS_ANSWERED
-    if values.pop("read_only_mode", False):
+    if values.get("read_only_mode", False):
         words |= {"isro"}
     return replace(Config(), **{**values, "four_letter_words": words})
 

@@ -5,9 +5,6 @@
     the disk       `server.disk`, by its thread; a segment leaves for the followers before this server's disk gets it
 
 To the service it is what `pipeline.Pipeline` is for a server alone.
-
-As there, a few clients that wait for each answer are gathered: else they would fall into many small segments, each of
-which costs every server a commit. Segments that are worth it follow each other without waiting for the quorum.
 """
 
 from __future__ import annotations
@@ -25,23 +22,21 @@ from zkstore.net.certificates import Certificates
 from zkstore.net.listeners import Listener
 from zkstore.net.peer_events import PeerLinksSettings
 from zkstore.net.peer_links import PeerLinks
-from zkstore.net.snapshot_pump import send_snapshot
 from zkstore.replica.member import Member
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.disk import Disk, Probe, Report
 from zkstore.server.ensemble_config import EnsembleConfig
 from zkstore.server.pipeline import Summary
+from zkstore.server.sealing import Sealing
 from zkstore.server.tally import Tally
-from zkstore.storage.outgoing import Outgoing
+from zkstore.server.tree_sender import TreeSender
 from zkstore.storage.store import Store
 from zkstore.wire.messages import (
     FOLLOWING,
     LEADING,
     LOOKING,
     OBSERVING,
-    SNAPSHOT_BEGIN,
     LinkMessage,
-    SnapshotBegin,
     Vote,
 )
 from zkstore.zab.effects import (
@@ -70,11 +65,6 @@ from zkstore.zab.membership import Membership
 logger = logging.getLogger(__name__)
 
 _MODES: Final = {LOOKING: "looking", LEADING: "leader", FOLLOWING: "follower", OBSERVING: "observer"}
-_WAIT_FOR_CLIENTS_S: Final = 0.001
-_WAIT_FOR_QUORUM_S: Final = 0.004  # as `pipeline` waits for the disk
-_PATIENCE_S: Final = 0.0005  # clients answer an answer within some ten microseconds
-_WORTH_GATHERING_MAX: Final = 16
-_UNDER_WAY_MAX: Final = 4  # segments; the disk joins what waits for it, so more would only be smaller ones
 _TICK_MS_MIN: Final = 10
 _PROBE_EVERY_MS: Final = 2_000
 _BACKLOG_BYTES_MAX: Final = 32 << 20  # two of a leader's windows; only a snapshot brings more than the disk takes
@@ -91,6 +81,7 @@ class EnsembleHost:
         links: the connections with the other servers.
         serving: set once this server leads or follows.
         tally: counts the roles.
+        gather, before_wait, hand_over: when to propose; see `sealing`.
     """
 
     def __init__(
@@ -128,13 +119,13 @@ class EnsembleHost:
         self._nursery: trio.Nursery | None = None
         self._settle: Callable[[], None] = self._carry_out
         self._read_clocks: Callable[[], None] = lambda: None
-        self._outgoing_lock = trio.Lock()
+        self._trees = TreeSender(store, checkpoints, self.links)
         self._asked_of_disk: list[DiskEffect] = []
         self._memberships: tuple[Membership | None, ...] = ()
         self._leader_link = 0
         self._is_paused = False
-        self._worth_gathering = 0
-        self._patient_until_s: float | None = None
+        self._sealing = sealing = Sealing(member, self._carry_out)
+        self.gather, self.before_wait, self.hand_over = sealing.gather, sealing.before_wait, sealing.hand_over
         self._probe_at_ms: int | None = None
         self._complain_at_ms: int | None = self._replica.now_ms + _PATIENT_WITH_OTHERS_MS
         on_disk: dict[type[Any], Callable[[Any], None]] = dict.fromkeys(
@@ -149,7 +140,7 @@ class EnsembleHost:
             HangUp: lambda effect: self.links.hang_up(effect.link, effect.reason),
             SendSnapshot: self._begin_snapshot,
             Note: lambda effect: logger.info("%s", effect.text),
-            Lead: self._lead,
+            Lead: lambda effect: self._serve(f"this server leads epoch {effect.epoch}", leads=True),
             Follow: self._follow,
             Look: self._look,
             Stop: self._stop,
@@ -231,37 +222,6 @@ class EnsembleHost:
         self.links.close()
         self._disk.close()
 
-    # --- sealing ----------------------------------------------------------------------------------
-
-    def gather(self) -> None:
-        """More has been read: send what is for others, and propose what clients asked for if that is worth it now."""
-        open_count = self._replica.role.open_count
-        under_way = self._peer.in_flight_count
-        if under_way >= _UNDER_WAY_MAX or open_count < (_WORTH_GATHERING_MAX if under_way else self._worth_gathering):
-            self._member.flush(is_sealing=False)
-            self._carry_out()
-        else:
-            self.hand_over()
-
-    def before_wait(self) -> float:
-        """No more is there to be read just now; returns for how many seconds to wait for more, or for the quorum."""
-        if not self._peer.in_flight_count:
-            if 0 < self._replica.role.open_count < self._worth_gathering:
-                now_s = time.perf_counter()
-                if self._patient_until_s is None:
-                    self._patient_until_s = now_s + _PATIENCE_S
-                if now_s < self._patient_until_s:
-                    return 0.0
-            self.hand_over()
-        return _WAIT_FOR_QUORUM_S if self._peer.in_flight_count or self._disk.is_busy else _WAIT_FOR_CLIENTS_S
-
-    def hand_over(self) -> None:
-        """Propose all that clients have asked for, as far as it may be under way."""
-        self._patient_until_s = None
-        self._worth_gathering = 0
-        self._member.flush()
-        self._carry_out()
-
     # --- what the member asks for -----------------------------------------------------------------
 
     def _take_effects(self) -> None:
@@ -281,7 +241,7 @@ class EnsembleHost:
             if type(asked[-1]) is Append and self._peer.role == LEADING:
                 segment = asked[-1].segment
                 self.tally.proposed(len(segment.data))
-                self._worth_gathering = min(segment.last_zxid - segment.first_zxid + 1, _WORTH_GATHERING_MAX)
+                self._sealing.proposed(segment)
             self._disk.submit(asked)
             asked.clear()
             if not self._is_paused and self._peer.backlog_bytes > _BACKLOG_BYTES_MAX:
@@ -298,10 +258,7 @@ class EnsembleHost:
 
     def _begin_snapshot(self, effect: SendSnapshot) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(self._send_snapshot, effect.link)
-
-    def _lead(self, effect: Lead) -> None:
-        self._serve(f"this server leads epoch {effect.epoch}", leads=True)
+            self._nursery.start_soon(self._send_tree, effect.link)
 
     def _follow(self, effect: Follow) -> None:
         how = "follows" if effect.votes else "observes"
@@ -392,8 +349,7 @@ class EnsembleHost:
         if isinstance(report.effect, Probe):
             return
         logger.error("this server takes no part until its disk takes writes. %s", error)
-        if isinstance(report.effect, Install):
-            self._checkpoints.go_on(self._replica.tree)
+        self._checkpoints.go_on(self._replica.tree)
         self._member.failed(report.effect, isinstance(error, DiskFullError), str(error))
 
     # --- what other servers say: `net.peer_events.PeerEvents` ---------------------------------------
@@ -425,37 +381,19 @@ class EnsembleHost:
 
     # --- whole trees for learners -------------------------------------------------------------------
 
-    async def _send_snapshot(self, link: int) -> None:
-        """Send the newest snapshot, at the link's pace; made now where there is none that the log continues."""
-        in_thread = trio.to_thread.run_sync
+    async def _send_tree(self, link: int) -> None:
+        """Send the whole tree, and say so."""
         try:
-            async with self._outgoing_lock:
-                outgoing = await in_thread(self._store.open_outgoing)
-            if outgoing is None and await self._checkpoints.write(with_snapshot=True):
-                async with self._outgoing_lock:
-                    outgoing = await in_thread(self._store.open_outgoing)
-            if outgoing is None:
-                raise StorageError("no snapshot could be made for it", where=self._store.directory.root)
-            await self._pump(link, outgoing)
+            sent = await self._trees.send(link)
         except StorageError as error:
             logger.error("a learner needs the whole tree, and it cannot be sent. %s", error)
             self.links.hang_up(link, "the tree cannot be sent")
             self._read_clocks()
             self._member.broke(link)
-            self._settle()
-
-    async def _pump(self, link: int, outgoing: Outgoing) -> None:
-        mark = outgoing.mark
-        sessions = [(number, one.timeout_ms, one.password) for number, one in outgoing.sessions.items()]
-        began_s = trio.current_time()
-        try:
-            begin = SnapshotBegin(SNAPSHOT_BEGIN, mark.zxid, mark.crc, mark.digest)
-            is_sent = await send_snapshot(self.links, link, begin, outgoing.rows(), sessions)
-        finally:
-            outgoing.close()
-        if is_sent:
-            logger.info("sent the tree as of zxid %#x in %.1f s", mark.zxid, trio.current_time() - began_s)
+        else:
+            if sent is None:
+                return
             self.tally.snapshot_sent()
             self._read_clocks()
-            self._member.snapshot_sent(link, mark.zxid, mark.crc)
-            self._settle()
+            self._member.snapshot_sent(link, *sent)
+        self._settle()

@@ -153,7 +153,7 @@ class ServerView(Protocol):
         """The server in ten numbers."""
 
     def ensemble(self) -> EnsembleFigures | None:
-        """The server among the others; None for a server alone."""
+        """The server among the others; None for a server alone, and in read-only mode."""
 
     def metrics(self) -> Mapping[str, int | float]:
         """Further figures by ZooKeeper's names without `zk_`; a name is there only if its value is true.

@@ -71,7 +71,16 @@ def from_file(named: Given) -> MemberLines:
 def read(lines: MemberLines) -> Membership:
     """Who belongs. Raises ConfigError, with the line at fault."""
     labelled = ((given.label, f"{given.key}={given.value}") for given in lines.given)
-    return membership.parse_labelled(labelled, lines.where)
+    members = membership.parse_labelled(labelled, lines.where)
+    for member in members.members:
+        for address in member.addresses:
+            if address.host in membership.WILDCARDS:
+                raise ConfigError(
+                    f"{lines.of(member.server_id).label}: other servers cannot reach server {member.server_id} at"
+                    f" {address.host}; give its name or address, the same on all servers, and quorumListenOnAllIPs=true"
+                    " where it is to listen at all interfaces"
+                )
+    return members
 
 
 def only_server(lines: MemberLines) -> int:

@@ -31,7 +31,8 @@ from zkstore.net.certificates import Certificates
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import PortSettings
 from zkstore.replica.conversation import Word
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.server import boot, descriptors, entrance, memory, throttles
 from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.config import Config
@@ -85,7 +86,7 @@ class Service:
             _replica_settings(config, admission),
             now_ms=_now_ms(),
             time_ms=_time_ms(),
-            last_crc=store.log.end.crc,
+            last_crc=boot.last_crc(store, recovered),
             make_password=lambda: secrets.token_bytes(limits.PASSWORD_BYTES),
         )
         self.member = boot.make_member(config, store, recovered, self.replica)
@@ -333,6 +334,7 @@ def _replica_settings(config: Config, admission: Entrance) -> ReplicaSettings:
         throttle=throttles.connections(config),
         requests=throttles.requests(config),
         reconfig_enabled=config.reconfig_enabled,
+        read_only_mode=config.read_only_mode,
         enforce_quota=config.enforce_quota,
     )
 

@@ -363,7 +363,7 @@ SETTINGS: Final = (
     ),
     Setting("allow_sasl_failed", "allowSaslFailedClients", boolean, "who fails to log in goes on without an identity"),
     Setting("four_letter_words", "4lw.commands.whitelist", words, "four-letter words answered, or * for all"),
-    Setting("read_only_mode", "readonlymode.enabled", boolean, "answer isro whatever the list of words says"),
+    Setting("read_only_mode", "readonlymode.enabled", boolean, "without a leader, serve reads; and answer isro"),
     Setting("log_level", "zkstore.logLevel", log_level, "debug, info, warning or error"),
     *_ENSEMBLE_SETTINGS,
 )

@@ -106,8 +106,8 @@ class View:
         return self._replica.role.is_serving
 
     def is_read_only(self) -> bool:
-        """Who serves, writes: a member without a leader serves nobody."""
-        return False
+        """Whether it is a member without a leader, which serves reads."""
+        return self._replica.role.is_read_only
 
     def overview(self) -> Overview:
         """The server in ten numbers. Reads count with a latency of 0: they are answered in the turn they arrive in."""
@@ -129,11 +129,13 @@ class View:
         return self._replica.figures.sent + sum(conversation.sent for conversation in self._replica.conversations)
 
     def _mode(self) -> str:
-        return "standalone" if self._config.ensemble is None else _MODES[self._member.peer.role]
+        if self._config.ensemble is None:
+            return "standalone"
+        return "read-only" if self.is_read_only() else _MODES[self._member.peer.role]
 
     def ensemble(self) -> EnsembleFigures | None:
-        """The server among the others; None for a server alone."""
-        if self._config.ensemble is None:
+        """The server among the others; None for a server alone, and in read-only mode."""
+        if self._config.ensemble is None or self.is_read_only():
             return None
         peer = self._member.peer
         assert peer.leader_id is not None, "who serves has a leader"

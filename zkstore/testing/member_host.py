@@ -18,7 +18,8 @@ from zkstore.replica.leading import Leading
 from zkstore.replica.member import Member
 from zkstore.replica.prepare import Asking
 from zkstore.replica.proposal import Proposal
-from zkstore.replica.replica import Replica, ReplicaSettings
+from zkstore.replica.replica import Replica
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.testing.disk import Disk, Image, Row, Sessions
 from zkstore.testing.doors import Doors
 from zkstore.testing.guests import Guests

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from zkstore.replica.replica import ReplicaSettings
+from zkstore.replica.settings import ReplicaSettings
 from zkstore.testing.checkers import Allowances, check
 from zkstore.testing.clock import Clock
 from zkstore.testing.doors import Doors

@@ -31,7 +31,8 @@ _PEER: Final = re.compile(rf"(?P<host>{_HOST}):(?P<peer>\d{{1,5}}):(?P<election>
 _CLIENT: Final = re.compile(rf"(?:(?P<host>{_HOST})?:)?(?P<port>\d{{1,5}})")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _EXPECTED: Final = "give host:peerPort:electionPort[:role];[clientHost:]clientPort, as in zk1:2888:3888;2181"
-_WILDCARDS: Final = frozenset({"0.0.0.0", "0:0:0:0:0:0:0:0"})
+WILDCARDS: Final = frozenset({"0.0.0.0", "0:0:0:0:0:0:0:0"})
+"""Hosts that stand for all interfaces, as `Membership` has them."""
 
 
 class PeerAddress(NamedTuple):
@@ -341,7 +342,7 @@ def _claimed(member: Member) -> Iterator[tuple[str, int]]:
         yield address.host.lower(), address.peer_port
         yield address.host.lower(), address.election_port
     for client in (member.client, member.secure_client):
-        if client and client.host not in _WILDCARDS:
+        if client and client.host not in WILDCARDS:
             yield client.host.lower(), client.port
 
 
