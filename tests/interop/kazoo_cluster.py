@@ -2,7 +2,7 @@
 
 kazoo's harness makes its servers from `kazoo.testing.common.ZookeeperCluster`. This module takes the place of
 `kazoo.testing.common` before anything of kazoo's tests is imported, and has a cluster of that name and shape, so that
-the tests themselves run unchanged.
+the tests themselves run unchanged. A cluster of one is a server that stands alone; a larger one is an ensemble.
 
 Two variables direct it: ZKSTORE_KAZOO_SERVER names the server, `zkstore` or `apache`; ZKSTORE_KAZOO_REPORT a file for
 the outcome of every test, as JSON: {"test_client.py::TestClient::test_x": "passed" | "failed" | "skipped", ...}.
@@ -10,16 +10,19 @@ the outcome of every test, as JSON: {"test_client.py::TestClient::test_x": "pass
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import pytest
 import trustme
@@ -39,6 +42,8 @@ _SETTINGS: Final = (
     "readonlymode.enabled=true",
 )
 
+# And what more it has for an ensemble, in ticks.
+_ENSEMBLE_SETTINGS: Final = ("initLimit=4", "syncLimit=2")
 
 # Apache serves TLS through Netty, and Debian's zookeeper.jar names only some of Netty's parts.
 _MORE_CLASSES: Final = (
@@ -65,12 +70,32 @@ class _Certificates:
         return pem, b"".join(blob.bytes() for blob in issued.cert_chain_pems)
 
 
+class _Ports(NamedTuple):
+    """Where one server listens."""
+
+    client: int
+    secure_client: int
+    quorum: int
+    election: int
+
+
+def _free_ports(servers: int) -> list[_Ports]:
+    """Ports of so many servers, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(servers * len(_Ports._fields))]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        numbers = iter([each.getsockname()[1] for each in sockets])
+    return [_Ports(*itertools.islice(numbers, len(_Ports._fields))) for _ in range(servers)]
+
+
 class _Process(Protocol):
     """What a server's process is started and stopped by."""
 
     port: int
 
-    def start(self) -> None: ...
+    def launch(self) -> None: ...
+    def wait_until_ready(self) -> None: ...
     def stop(self) -> int: ...
     def close(self) -> None: ...
     def log_text(self) -> str: ...
@@ -79,14 +104,15 @@ class _Process(Protocol):
 class _Apache:
     """Debian's Apache ZooKeeper, for the comparison: the same calls as `ServerProcess` has."""
 
-    def __init__(self, home: Path, config: Path, jaas: Path) -> None:
+    def __init__(self, home: Path, config: Path, jaas: Path, port: int) -> None:
         contestant = contestants.apache()
         assert contestant is not None, "Apache ZooKeeper is not here; install Debian's package zookeeper"
-        self.port = contestants.free_port()
+        self.port = port
         self._home = home
         self._config = config
-        # A JVM would take its character set from the locale, and kazoo sends digests of UTF-8.
-        options = f"-Dfile.encoding=UTF-8 -Djava.security.auth.login.config={jaas}"
+        # A JVM would take its character set from the locale, and kazoo sends digests of UTF-8. The read-only mode is
+        # one of the few settings that zoo.cfg cannot hold.
+        options = f"-Dfile.encoding=UTF-8 -Djava.security.auth.login.config={jaas} -Dreadonlymode.enabled=true"
         self._environment = {**os.environ, "JAVA_TOOL_OPTIONS": options}
         self._command = [f"{part}:{_MORE_CLASSES}" if part.endswith(".jar") else part for part in contestant.command]
         self._settings = {
@@ -98,8 +124,8 @@ class _Apache:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start, and wait until it serves."""
+    def launch(self) -> None:
+        """Start, and do not wait."""
         own = "".join(f"{key}={value}\n" for key, value in self._settings.items())
         config = self._home / "apache.cfg"
         config.write_text(self._config.read_text() + own)
@@ -107,6 +133,9 @@ class _Apache:
             self._process = subprocess.Popen(
                 [*self._command, str(config)], cwd=self._home, env=self._environment, stdout=log, stderr=log
             )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves."""
         wait_until(self._serves, within_s=START_S)
 
     def _serves(self) -> bool:
@@ -134,13 +163,16 @@ class _Apache:
 
 
 class ManagedZooKeeper:
-    """One server as kazoo's tests handle it: it keeps its port over stops, and its data until it is destroyed."""
+    """One server as kazoo's tests handle it: it keeps its ports over stops, and its data until it is destroyed."""
 
     host: Final = "127.0.0.1"
 
-    def __init__(self, settings: tuple[str, ...], jaas_config: str, certificates: _Certificates) -> None:
+    def __init__(
+        self, server_id: int, ports: _Ports, settings: tuple[str, ...], jaas_config: str, certificates: _Certificates
+    ) -> None:
         self.running = False
-        self.secure_client_port = contestants.free_port()
+        self.client_port, self.secure_client_port = ports.client, ports.secure_client
+        self._server_id = server_id
         self._home = home = Path(tempfile.mkdtemp(prefix="kazoo-server-"))
         config, jaas, server, authority = (home / name for name in ("zoo.cfg", "jaas.conf", "server.pem", "ca.pem"))
         lines = [
@@ -160,19 +192,26 @@ class ManagedZooKeeper:
         }
         self._process: _Process
         if os.environ.get(SERVER_VARIABLE, "zkstore") == "apache":
-            self._process = _Apache(home, config, jaas)
+            self._process = _Apache(home, config, jaas, self.client_port)
         else:
             self._process = ServerProcess(home / "data", str(config))
+            self._process.port = self.client_port
 
     def run(self) -> None:
-        """Start the server, on the data it has."""
+        """Start the server, on the data it has, and do not wait: a member of an ensemble needs others to serve."""
         if self.running:
             return
-        self._home.mkdir(exist_ok=True)
+        data = self._home / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "myid").write_text(f"{self._server_id}\n")
         for path, content in self._files.items():
             path.write_bytes(content)
-        self._process.start()
+        self._process.launch()
         self.running = True
+
+    def wait_until_ready(self) -> None:
+        """Wait until the server that was run serves."""
+        self._process.wait_until_ready()
 
     def stop(self) -> None:
         """Stop the server in order, and keep its data."""
@@ -193,11 +232,6 @@ class ManagedZooKeeper:
         finally:
             self._process.close()
             shutil.rmtree(self._home, ignore_errors=True)
-
-    @property
-    def client_port(self) -> int:
-        """Known from the first start."""
-        return self._process.port
 
     @property
     def address(self) -> str:
@@ -230,10 +264,16 @@ class ZookeeperCluster:
 
         Where Apache is installed, which ports it would take and which servers observe is of no concern here.
         """
+        ports = _free_ports(size)
         properties = [option.removeprefix("-Dzookeeper.") for option in java_system_properties]
         settings = (*_SETTINGS, *configuration_entries, *properties)
+        if size > 1:
+            settings += _ENSEMBLE_SETTINGS
+            settings += tuple(f"server.{n}=127.0.0.1:{own.quorum}:{own.election}" for n, own in enumerate(ports, 1))
         self._certificates = _Certificates()
-        self._servers = [ManagedZooKeeper(settings, jaas_config or "", self._certificates) for _ in range(size)]
+        self._servers = [
+            ManagedZooKeeper(n, own, settings, jaas_config or "", self._certificates) for n, own in enumerate(ports, 1)
+        ]
 
     def __getitem__(self, index: int) -> ManagedZooKeeper:
         return self._servers[index]
@@ -242,9 +282,12 @@ class ZookeeperCluster:
         return iter(self._servers)
 
     def start(self) -> None:
-        """Start all servers and wait until they serve."""
-        for server in self:
+        """Start the servers that do not run, and wait until these serve."""
+        started = [server for server in self if not server.running]
+        for server in started:
             server.run()
+        for server in started:
+            server.wait_until_ready()
 
     def stop(self) -> None:
         """Stop all servers; the cluster is empty from then on."""

@@ -1,7 +1,8 @@
 """kazoo's own test suite, as its package has it, on servers of ours: what passes on Apache ZooKeeper 3.8 passes here.
 
-All of it takes minutes, and runs in CI and by `pytest -m long`; otherwise some modules stand for it, without the tests
-that are known not to pass: those mostly wait for something that does not come.
+It is run on one server and on an ensemble of three. All of it takes minutes each time, and runs in CI and by
+`pytest -m long`; otherwise some of it stands for the rest, without the tests that are known not to pass: those mostly
+wait for something that does not come.
 """
 
 from __future__ import annotations
@@ -35,26 +36,40 @@ QUICK: Final = tuple(
     for name in ("barrier", "cache", "client", "counter", "election", "lease", "party", "queue", "security")
 )
 
+# What needs several servers, and some of the rest.
+QUICK_OF_ENSEMBLE: Final = (
+    *(f"kazoo.tests.test_{name}" for name in ("barrier", "connection", "election", "lease")),
+    "kazoo.tests.test_client::TestReconfig",
+    "kazoo.tests.test_client::TestClient::test_update_host_list",
+)
+
 _NEEDS_THREE: Final = "needs an ensemble of three servers, and this is one"
 _NEEDS_MEMBER: Final = "needs a member of an ensemble: a server that stands alone refuses to reconfigure"
 _NEEDS_KERBEROS: Final = "skipped: needs a Kerberos server"
 
-EXCEPTIONS: Final = {
+EVERYWHERE: Final = {
     "test_build.py::TestBuildEnvironment::test_zookeeper_version": "skipped: compares the version with kazoo's CI's",
-    "test_client.py::TestClient::test_update_host_list": _NEEDS_THREE,
-    "test_eventlet_handler.py::TestEventletClient::test_update_host_list": _NEEDS_THREE,
-    "test_gevent_handler.py::TestGeventClient::test_update_host_list": _NEEDS_THREE,
-    "test_connection.py::TestReadOnlyMode::test_read_only": _NEEDS_THREE,
-    "test_client.py::TestReconfig::test_add_remove_observer": _NEEDS_MEMBER,
-    "test_client.py::TestReconfig::test_bad_input": _NEEDS_MEMBER,
-    "test_client.py::TestReconfig::test_no_super_auth": _NEEDS_MEMBER,
     "test_sasl.py::TestSASLGSSAPIAuthentication::test_connect_gssapi_auth": _NEEDS_KERBEROS,
     "test_sasl.py::TestSASLGSSAPIAuthentication::test_invalid_gssapi_auth": _NEEDS_KERBEROS,
 }
-"""Tests that do not pass on a single Apache ZooKeeper either, each with the reason."""
+
+EXCEPTIONS: Final = {
+    1: {
+        **EVERYWHERE,
+        "test_client.py::TestClient::test_update_host_list": _NEEDS_THREE,
+        "test_eventlet_handler.py::TestEventletClient::test_update_host_list": _NEEDS_THREE,
+        "test_gevent_handler.py::TestGeventClient::test_update_host_list": _NEEDS_THREE,
+        "test_connection.py::TestReadOnlyMode::test_read_only": _NEEDS_THREE,
+        "test_client.py::TestReconfig::test_add_remove_observer": _NEEDS_MEMBER,
+        "test_client.py::TestReconfig::test_bad_input": _NEEDS_MEMBER,
+        "test_client.py::TestReconfig::test_no_super_auth": _NEEDS_MEMBER,
+    },
+    3: EVERYWHERE,
+}
+"""Tests that do not pass on so many servers of Apache ZooKeeper either, each with the reason."""
 
 
-def run_suite(server: str, home: Path, *selected: str) -> dict[str, str]:
+def run_suite(server: str, size: int, home: Path, *selected: str) -> dict[str, str]:
     """Run kazoo's tests: modules, paths and options as `pytest` wants them. The outcome of each test by its name."""
     report, output = home / "report.json", home / "output.txt"
     report.unlink(missing_ok=True)
@@ -63,7 +78,7 @@ def run_suite(server: str, home: Path, *selected: str) -> dict[str, str]:
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "CI"} | {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "ZOOKEEPER_VERSION": ZOOKEEPER_VERSION.partition("-")[0],
-        "ZOOKEEPER_CLUSTER_SIZE": "1",
+        "ZOOKEEPER_CLUSTER_SIZE": str(size),
         kazoo_cluster.SERVER_VARIABLE: server,
         kazoo_cluster.REPORT_VARIABLE: str(report),
     }
@@ -91,32 +106,38 @@ def _suite_directory() -> Path:
     return Path(found.origin).parent / "tests"
 
 
-def check_suite(server: str, home: Path, modules: tuple[str, ...]) -> None:
+def check_suite(server: str, size: int, home: Path, modules: tuple[str, ...]) -> None:
     """Of the tests in `modules`, all pass but exactly the `EXCEPTIONS`; these are left out of a part of the suite."""
-    left_out = () if modules == ALL else (f"--deselect={name}" for name in EXCEPTIONS)
-    outcomes = run_suite(server, home, *modules, *left_out)
+    exceptions = EXCEPTIONS[size]
+    left_out = () if modules == ALL else (f"--deselect={name}" for name in exceptions)
+    outcomes = run_suite(server, size, home, *modules, *left_out)
     assert outcomes, "no test was run"
     not_passed = {name for name, outcome in outcomes.items() if outcome != "passed"}
-    surprises = sorted(not_passed - EXCEPTIONS.keys())
+    surprises = sorted(not_passed - exceptions.keys())
     if 0 < len(surprises) <= RETRIED_MAX:
         # kazoo waits for fixed times, and a busy machine can exceed them: alone, a test must pass.
-        again = run_suite(server, home, *(str(_suite_directory() / name) for name in surprises))
+        again = run_suite(server, size, home, *(str(_suite_directory() / name) for name in surprises))
         not_passed -= {name for name, outcome in again.items() if outcome == "passed"}
-    assert not_passed == (EXCEPTIONS.keys() if modules == ALL else set())
+    assert not_passed == (exceptions.keys() if modules == ALL else set())
 
 
 if os.environ.get("CI"):
-    PARTS = [pytest.param(ALL, id="all")]
+    PARTS = [pytest.param(size, ALL, id=f"all-{size}") for size in EXCEPTIONS]
 else:
-    PARTS = [pytest.param(QUICK, id="quick"), pytest.param(ALL, id="all", marks=pytest.mark.long)]
+    PARTS = [
+        pytest.param(1, QUICK, id="quick-1"),
+        pytest.param(3, QUICK_OF_ENSEMBLE, id="quick-3"),
+        *(pytest.param(size, ALL, id=f"all-{size}", marks=pytest.mark.long) for size in EXCEPTIONS),
+    ]
 
 
-@pytest.mark.parametrize("modules", PARTS)
-def test_what_passes_on_apache_passes_on_zkstore(tmp_path: Path, modules: tuple[str, ...]) -> None:
-    check_suite("zkstore", tmp_path, modules)
+@pytest.mark.parametrize(("size", "modules"), PARTS)
+def test_what_passes_on_apache_passes_on_zkstore(tmp_path: Path, size: int, modules: tuple[str, ...]) -> None:
+    check_suite("zkstore", size, tmp_path, modules)
 
 
 @pytest.mark.long
 @pytest.mark.skipif(contestants.apache() is None, reason="Debian's package zookeeper is not installed")
-def test_the_exceptions_are_those_of_a_single_apache(tmp_path: Path) -> None:
-    check_suite("apache", tmp_path, ALL)
+@pytest.mark.parametrize("size", EXCEPTIONS)
+def test_the_exceptions_are_those_of_apache(tmp_path: Path, size: int) -> None:
+    check_suite("apache", size, tmp_path, ALL)
