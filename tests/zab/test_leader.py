@@ -274,6 +274,19 @@ def test_followers_may_commit_before_the_leaders_own_disk_which_then_applies() -
     assert script.all(fx.Committed) == [fx.Committed(E1 + 1)] and len(script.role.broadcast) == 0
 
 
+def test_what_a_learner_comes_back_with_may_be_what_a_quorum_waited_for() -> None:
+    """Nothing else may ever be proposed, so nobody else would look."""
+    script = leading(2)
+    made = script.propose()
+    script.disk_all()
+    script.role.broke(20)
+    script.join(2, promised=1)
+    script.ack_epoch(2, -1, E1 + 1, made.crc)
+    assert script.all(fx.Committed) == []
+    assert script.receive(2, new_leader_ack())[-1] == m.UpToDate(m.UP_TO_DATE, 1, E1 + 1)
+    assert script.all(fx.Committed) == [fx.Committed(E1 + 1)]
+
+
 def test_acknowledgements_are_cumulative() -> None:
     script = leading(2)
     for _ in range(3):

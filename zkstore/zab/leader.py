@@ -271,6 +271,7 @@ class Leader:
         self._adopted.add(handle.server_id)
         self._count(handle)
         if self.phase == ACTIVE:
+            self._commit()  # What it came back with may be what a quorum was waited for; nothing else may ever come.
             self._welcome(handle)
             return self._sync.feed(handle) if self._sync is not None else None
         self._activate()
