@@ -24,8 +24,9 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from zkstore.testing import planning, simulation
-from zkstore.testing.planning import Case
+from zkstore.testing import simulation
+from zkstore.testing.plans import plan as planning
+from zkstore.testing.plans.plan import Case
 from zkstore.testing.simulation import Outcome, Tally
 
 _TRACE_LINES: Final = 120

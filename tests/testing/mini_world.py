@@ -10,12 +10,12 @@ from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
 from zkstore.replica.replica import Replica
 from zkstore.replica.settings import ReplicaSettings
-from zkstore.testing.checkers import Allowances
-from zkstore.testing.clock import EPOCH_MS, Agenda
-from zkstore.testing.doors import Doors
-from zkstore.testing.guests import Guests
-from zkstore.testing.history import History
-from zkstore.testing.workloads import Workload
+from zkstore.testing.checkers.check import Allowances
+from zkstore.testing.checkers.history import History
+from zkstore.testing.clients.workloads import Workload
+from zkstore.testing.world.clock import EPOCH_MS, Agenda
+from zkstore.testing.world.doors import Doors
+from zkstore.testing.world.guests import Guests
 from zkstore.wire import segment as segments
 from zkstore.wire.segment import Segment
 

@@ -18,10 +18,10 @@ from zkstore.model.txns import (
     MultiTxn,
     Txn,
 )
-from zkstore.testing.answers import answer_read, plan
-from zkstore.testing.checkers import Allowances, check
-from zkstore.testing.history import Call, Channel, History, Record
-from zkstore.testing.verdict import Verdict
+from zkstore.testing.checkers.answers import answer_read, plan
+from zkstore.testing.checkers.check import Allowances, check
+from zkstore.testing.checkers.history import Call, Channel, History, Record
+from zkstore.testing.checkers.verdict import Verdict
 from zkstore.wire import jute, segment
 from zkstore.wire.multi import TERMINATOR, MultiRequest, Op, encode_error, encode_result
 from zkstore.wire.opcodes import Opcode

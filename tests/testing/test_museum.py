@@ -6,11 +6,12 @@ from functools import cache
 
 import pytest
 
-from zkstore.testing import planning, simulation
-from zkstore.testing.invariants import Violation
+from zkstore.testing import simulation
+from zkstore.testing.checkers.invariants import Violation
 from zkstore.testing.museum import EXHIBITS, Exhibit
 from zkstore.testing.museum.exhibit import Patches, broken, case_of, exhibit
 from zkstore.testing.museum.focus import Focus
+from zkstore.testing.plans import plan as planning
 
 ELSEWHERE = 10_000
 

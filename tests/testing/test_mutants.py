@@ -14,8 +14,8 @@ from zkstore.model.watches import Watches
 from zkstore.replica import reads
 from zkstore.replica.conversation import Conversation
 from zkstore.replica.outstanding import Outstanding
-from zkstore.testing.checkers import check
-from zkstore.testing.history import History
+from zkstore.testing.checkers.check import check
+from zkstore.testing.checkers.history import History
 from zkstore.wire.opcodes import Opcode
 from zkstore.wire.segment import Segment
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from zkstore.testing import faults as fx
-from zkstore.testing import planning, simulation
-from zkstore.testing.invariants import INVARIANTS
-from zkstore.testing.planning import Case
+from zkstore.testing import simulation
+from zkstore.testing.checkers.invariants import INVARIANTS
+from zkstore.testing.checkers.verdict import RULES
+from zkstore.testing.plans import faults as fx
+from zkstore.testing.plans import plan as planning
+from zkstore.testing.plans.plan import Case
 from zkstore.testing.simulation import Tally
-from zkstore.testing.verdict import RULES
 
 ROOT = Path(__file__).parents[2]
 REPEATED = (3, 11)
@@ -70,7 +71,8 @@ def test_processes_that_hash_differently_agree() -> None:
 
 def _digests_in_a_process(hash_seed: str) -> str:
     program = (
-        "from zkstore.testing import planning, simulation\n"
+        "from zkstore.testing import simulation\n"
+        "from zkstore.testing.plans import plan as planning\n"
         f"for seed in {REPEATED}:\n"
         "    for is_bare in (False, True):\n"
         "        print(simulation.run(planning.make(seed, is_bare=is_bare)).digest)\n"

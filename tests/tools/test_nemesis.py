@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tools import nemesis
+from zkstore.testing.checkers.verdict import Verdict
 from zkstore.testing.nemesis.run import Case, Outcome
-from zkstore.testing.verdict import Verdict
 
 
 @pytest.fixture

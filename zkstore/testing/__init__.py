@@ -1,4 +1,11 @@
-"""What is shipped for tests: the deterministic simulator, its clients and workloads, and the checkers of what they saw.
+"""What is shipped for tests: a deterministic simulator, and what tries real servers by the same rules.
 
-Everything here is deterministic: randomness comes from a `random.Random` that is handed in, time from the world.
+world        simulated machines, networks and clocks with the production servers on them
+plans        what happens there, from a seed
+clients      who asks, as bytes, and records what they were told
+checkers     what must hold
+simulation   runs of many seeds
+exploration  small configurations of agreement, all their states
+museum       bugs of the past, each brought back to be found
+nemesis      faults done to real server processes
 """

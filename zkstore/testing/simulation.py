@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from zkstore.testing.invariants import Violation
-from zkstore.testing.planning import Case
-from zkstore.testing.serving import ServingWorld
-from zkstore.testing.shrink import shrunk
-from zkstore.testing.world import World
+from zkstore.testing.checkers.invariants import Violation
+from zkstore.testing.plans.plan import Case
+from zkstore.testing.plans.shrink import shrunk
+from zkstore.testing.world.serving import ServingWorld
+from zkstore.testing.world.world import World
 
 
 @dataclass(frozen=True, slots=True)

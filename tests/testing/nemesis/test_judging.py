@@ -9,8 +9,8 @@ from tests.storage.histories import SESSION, open_session, rewrite_segment
 from tests.storage.histories import History as Leader
 from zkstore.model.txns import CREATE, CreateTxn, Txn
 from zkstore.storage.store import Store
-from zkstore.testing.checkers import Allowances
-from zkstore.testing.history import History
+from zkstore.testing.checkers.check import Allowances
+from zkstore.testing.checkers.history import History
 from zkstore.testing.nemesis.judging import judge
 from zkstore.wire.opcodes import Opcode
 from zkstore.wire.records import CreateRequest

@@ -15,11 +15,12 @@ from inspect import cleandoc
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from zkstore.testing import planning, simulation
-from zkstore.testing.invariants import INVARIANTS, Violation
+from zkstore.testing import simulation
+from zkstore.testing.checkers.invariants import INVARIANTS, Violation
+from zkstore.testing.checkers.verdict import RULES
 from zkstore.testing.museum.focus import Focus
-from zkstore.testing.planning import Case
-from zkstore.testing.verdict import RULES
+from zkstore.testing.plans import plan as planning
+from zkstore.testing.plans.plan import Case
 
 _STOPS: Final = re.compile(r"stops itself: (\w+):")
 _ABSENT: Final = object()

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from zkstore.testing import faults as fx
-from zkstore.testing.faults import AFTER, BEFORE, LEADER, Fault
-from zkstore.testing.planning import Ask, Case
-from zkstore.testing.schedules import SCHEDULES
+from zkstore.testing.plans import faults as fx
+from zkstore.testing.plans.faults import AFTER, BEFORE, LEADER, Fault
+from zkstore.testing.plans.plan import Ask, Case
+from zkstore.testing.plans.schedules import SCHEDULES
 
 Focus = Callable[[Case, Random], Case]
 """Makes of a seed's case one with other faults."""

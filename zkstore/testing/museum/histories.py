@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from zkstore.testing.disk import Disk, Image, SimulatedLog
-from zkstore.testing.hosts import PeerHost, State, folded
 from zkstore.testing.museum import focus
 from zkstore.testing.museum.exhibit import Patches, exhibit
+from zkstore.testing.world.disk import Disk, Image, SimulatedLog
+from zkstore.testing.world.hosts import PeerHost, State, folded
 from zkstore.wire.messages import ACK, NEW_LEADER_ACK, POSITION, Ack, NewLeader, NewLeaderAck, Position, SnapshotEnd
 from zkstore.wire.segment import Segment
 from zkstore.zab.core import Core

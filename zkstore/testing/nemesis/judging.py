@@ -15,9 +15,9 @@ from zkstore.storage.directory import locate
 from zkstore.storage.log import Log
 from zkstore.storage.store import Store
 from zkstore.storage.verify import verify
-from zkstore.testing.checkers import Allowances, check
-from zkstore.testing.history import WRITES, Closing, History, Life
-from zkstore.testing.verdict import Verdict
+from zkstore.testing.checkers.check import Allowances, check
+from zkstore.testing.checkers.history import WRITES, Closing, History, Life
+from zkstore.testing.checkers.verdict import Verdict
 from zkstore.wire import segment as segments
 from zkstore.wire.segment import Segment
 

@@ -15,8 +15,10 @@ from random import Random
 from typing import Any, Final
 
 from zkstore.errors import ConfigError
-from zkstore.testing.checkers import Allowances
-from zkstore.testing.history import History
+from zkstore.testing.checkers.check import Allowances
+from zkstore.testing.checkers.history import History
+from zkstore.testing.checkers.verdict import Verdict
+from zkstore.testing.clients.workloads import Workload
 from zkstore.testing.nemesis import faults as planning
 from zkstore.testing.nemesis.disk import SmallDisk
 from zkstore.testing.nemesis.faults import KINDS, OF_THE_DISK, OF_THE_NETWORK
@@ -25,8 +27,6 @@ from zkstore.testing.nemesis.network import Loopback, Network, best
 from zkstore.testing.nemesis.servers import SYNC_LIMIT, TICK_MS, Ensemble
 from zkstore.testing.nemesis.sockets import Sockets
 from zkstore.testing.nemesis.striking import Striker
-from zkstore.testing.verdict import Verdict
-from zkstore.testing.workloads import Workload
 
 TIMEOUTS_MS: Final = (2_000, 4_000)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from zkstore.testing.clients import Ear
+from zkstore.testing.clients.client import Ear
 
 _RECEIVE_BYTES: Final = 1 << 18
 _UNSENT_BYTES_MAX: Final = 16 << 20
