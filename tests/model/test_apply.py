@@ -7,7 +7,7 @@ import pytest
 from zkstore.model import apply
 from zkstore.model.acl import OPEN_ACL, Acl
 from zkstore.model.paths import CONFIG
-from zkstore.model.record import CONTAINER_OWNER, data_of, extras_of, make, ttl_owner
+from zkstore.model.record import CONTAINER_OWNER, data_of, extras_of, make, stat_bytes_of, ttl_owner
 from zkstore.model.stat import Stat
 from zkstore.model.tree import Tree
 from zkstore.model.txns import (
@@ -91,8 +91,9 @@ def test_a_delete(tree: Tree) -> None:
 def test_new_data(tree: Tree, data: bytes | None, acl: object) -> None:
     apply.apply(tree, 6, create(b"/p/n", b"before", acl))
     before, others = tree.stat(b"/p/n"), everything_but(tree, b"/p/n")
-    record = apply.set_data(tree, 7, SetDataTxn(SET_DATA, 0, 0, 2_000, b"/p/n", data, 4))
-    assert tree.records[b"/p/n"] == record
+    stat = apply.set_data(tree, 7, SetDataTxn(SET_DATA, 0, 0, 2_000, b"/p/n", data, 4))
+    record = tree.records[b"/p/n"]
+    assert stat_bytes_of(record) == stat
     assert tree.stat(b"/p/n") == before._replace(mzxid=7, mtime_ms=2_000, version=4, data_length=len(data or b""))
     assert data_of(record) == data
     assert tree.acl(b"/p/n") == (acl or OPEN_ACL)

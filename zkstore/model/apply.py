@@ -78,7 +78,7 @@ def delete(tree: Tree, zxid: int, path: bytes) -> None:
 
 
 def set_data(tree: Tree, zxid: int, txn: SetDataTxn) -> bytes:
-    """New data under a new version."""
+    """New data under a new version; the new Stat, as it goes on the wire."""
     _, _, _, time_ms, path, data, version = txn
     before = tree.records[path]
     (length_before,) = _INT.unpack_from(before)
@@ -95,7 +95,7 @@ def set_data(tree: Tree, zxid: int, txn: SetDataTxn) -> bytes:
     tree.records[path] = after
     if tree.quotas:
         quotas.resized(tree, path, length - max(length_before, 0))
-    return after
+    return stat
 
 
 def set_acl(tree: Tree, txn: SetAclTxn) -> bytes:
@@ -113,7 +113,8 @@ def set_acl(tree: Tree, txn: SetAclTxn) -> bytes:
 def change(tree: Tree, zxid: int, txn: Change) -> bytes | None:
     """One change of one znode, alone or out of a multi: its new record, or None for a delete."""
     if isinstance(txn, SetDataTxn):
-        return set_data(tree, zxid, txn)
+        set_data(tree, zxid, txn)
+        return tree.records[txn.path]
     if isinstance(txn, CreateTxn):
         return create(tree, zxid, txn)
     if isinstance(txn, DeleteTxn):
@@ -133,7 +134,8 @@ def close_session(tree: Tree, zxid: int, txn: CloseSessionTxn) -> None:
 def reconfig(tree: Tree, zxid: int, txn: ReconfigTxn) -> bytes:
     """New members: /zookeeper/config gets other data, and the version -1, as in ZooKeeper."""
     changed = SetDataTxn(SET_DATA, txn.session_id, txn.cxid, txn.time_ms, CONFIG, txn.data, -1)
-    return set_data(tree, zxid, changed)
+    set_data(tree, zxid, changed)
+    return tree.records[CONFIG]
 
 
 def apply(tree: Tree, zxid: int, txn: Txn) -> None:

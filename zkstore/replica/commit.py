@@ -6,6 +6,7 @@ answer to the write that caused it (protocol: ordering guarantees).
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from zkstore.errors import SessionMovedError
@@ -14,6 +15,7 @@ from zkstore.model import apply
 from zkstore.model.acl import OPEN_ACL, Acl
 from zkstore.model.paths import CONFIG, parent_of
 from zkstore.model.record import image_end, stat_bytes_of
+from zkstore.model.stat import STAT_BYTES
 from zkstore.model.txns import (
     Change,
     CloseSessionTxn,
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 
 _CREATE: Final = int(Opcode.CREATE)
+_REPLY: Final = Struct(">iiqi")
+_SET_REPLY_BYTES: Final = 16 + STAT_BYTES
+_ENDED: Final = State.ENDED
 
 
 class Commits:
@@ -52,15 +57,60 @@ class Commits:
         self._tree = replica.tree
         self._watches = replica.watches
 
+    def commit_all(self, proposals: list[Proposal], first_zxid: int) -> None:
+        """All of a segment's proposals, while no sync waits for one of them.
+
+        As `commit` does it; but the sets of this server's own clients, which are most of what is written, are applied
+        and answered here in one piece: without six calls each, a set takes a third less.
+        """
+        tree, replica, outstanding = self._tree, self._replica, self._outstanding
+        changed, prospects, set_data, pack = self._watches.changed, outstanding.prospects, apply.set_data, _REPLY.pack
+        now_ms, note_update = replica.now_ms, replica.figures.note_update
+        for zxid, proposal in enumerate(proposals, first_zxid):
+            txn, conversation = proposal.txn, proposal.conversation
+            if type(txn) is not SetDataTxn or type(conversation) is not Conversation:
+                self.commit(proposal, zxid)
+                continue
+            tree.zxid = zxid
+            path = txn[4]
+            stat = set_data(tree, zxid, txn)
+            prospect = prospects.get(path)
+            if prospect is not None and prospect[0] == zxid:
+                del prospects[path]
+            events = changed(path)
+            if events:
+                self._tell(events, tree.acl(path), path, zxid)
+            if conversation.state is _ENDED:
+                continue
+            waiting, out = conversation.waiting, conversation.out
+            assert waiting[0] is proposal, f"{conversation!r} expected an answer to {waiting[0]}, not to {proposal}"
+            waiting.popleft()
+            latency_ms = now_ms - proposal.started_ms
+            conversation.last_zxid = zxid
+            conversation.last_response_ms = now_ms
+            conversation.last_latency_ms = latency_ms
+            if latency_ms:
+                conversation.latency_total_ms += latency_ms
+                if latency_ms > conversation.latency_max_ms:
+                    conversation.latency_max_ms = latency_ms
+            note_update(latency_ms)
+            if not out:
+                replica.ready[conversation] = None
+            out.append(pack(_SET_REPLY_BYTES, proposal.xid, zxid, 0) + stat)
+            conversation.out_bytes += _SET_REPLY_BYTES + 4
+            conversation.sent += 1
+            if waiting:
+                conversation.answer_deferred()
+
     def commit(self, proposal: Proposal, zxid: int) -> None:
         """One proposal; `zxid` follows the one committed before."""
         txn = proposal.txn
         self._tree.zxid = zxid
         code, body = 0, b""
         if isinstance(txn, SetDataTxn):
-            body = stat_bytes_of(self._set_data(txn, zxid))
+            body = self._set_data(txn, zxid)
         elif isinstance(txn, CreateTxn):
-            body = _created_body(proposal.opcode, txn, self._create(txn, zxid))
+            body = _created_body(proposal.opcode, txn, stat_bytes_of(self._create(txn, zxid)))
         elif isinstance(txn, ErrorTxn):
             if proposal.conversation is not None:
                 self._fail(proposal, proposal.conversation, zxid)
@@ -76,8 +126,7 @@ class Commits:
         elif isinstance(txn, ReconfigTxn):
             body = self._reconfig(txn, zxid)
         else:
-            record = self._change(txn, zxid)
-            body = b"" if record is None else stat_bytes_of(record)
+            body = self._change(txn, zxid)
         if proposal.conversation is not None:
             proposal.conversation.answer_proposal(proposal, zxid, code, body)
 
@@ -93,27 +142,27 @@ class Commits:
 
     # --- changes and their events ---------------------------------------------------------------
 
-    def _change(self, txn: Change, zxid: int) -> bytes | None:
-        """One change and its watch events; the znode's new record, None for a delete."""
+    def _change(self, txn: Change, zxid: int) -> bytes:
+        """One change and its watch events; the znode's new Stat as it goes on the wire, b"" for a delete."""
         if isinstance(txn, SetDataTxn):
             return self._set_data(txn, zxid)
         if isinstance(txn, CreateTxn):
-            return self._create(txn, zxid)
+            return stat_bytes_of(self._create(txn, zxid))
         if isinstance(txn, DeleteTxn):
             self._delete(txn.path, zxid)
-            return None
+            return b""
         record = apply.set_acl(self._tree, txn)
         self._outstanding.retire(txn.path, zxid)
-        return record
+        return stat_bytes_of(record)
 
     def _set_data(self, txn: SetDataTxn, zxid: int) -> bytes:
         path = txn.path
-        record = apply.set_data(self._tree, zxid, txn)
+        stat = apply.set_data(self._tree, zxid, txn)
         self._outstanding.retire(path, zxid)
         events = self._watches.changed(path)
         if events:
             self._tell(events, self._tree.acl(path), path, zxid)
-        return record
+        return stat
 
     def _create(self, txn: CreateTxn, zxid: int) -> bytes:
         path = txn.path
@@ -168,11 +217,9 @@ class Commits:
         for opcode in operations:
             body = b""
             if opcode != Opcode.CHECK:
-                change, record = next(changes)
+                change, body = next(changes)
                 if isinstance(change, CreateTxn):
-                    body = _created_body(opcode, change, record)
-                elif record is not None:
-                    body = stat_bytes_of(record)
+                    body = _created_body(opcode, change, body)
             results.append(encode_result(opcode, body))
         return b"".join(results) + TERMINATOR
 
@@ -198,7 +245,5 @@ class Commits:
             attached.end(None)
 
 
-def _created_body(opcode: int, txn: CreateTxn, record: bytes | None) -> bytes:
-    if opcode == _CREATE or record is None:
-        return jute.buffer(txn.path)
-    return jute.buffer(txn.path) + stat_bytes_of(record)
+def _created_body(opcode: int, txn: CreateTxn, stat: bytes) -> bytes:
+    return jute.buffer(txn.path) if opcode == _CREATE else jute.buffer(txn.path) + stat

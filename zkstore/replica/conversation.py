@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from zkstore.replica.replica import Replica
 
 _LENGTH: Final = Struct(">i")
+_make_deferred: Final = partial(tuple.__new__, Deferred)
 _HEAD: Final = Struct(">iiii")
 _HEADER: Final = Struct(">ii")
 _REPLY: Final = Struct(">iiqi")
@@ -61,6 +63,7 @@ _GET_DATA: Final = int(Opcode.GET_DATA)
 _SET_DATA: Final = int(Opcode.SET_DATA)
 _PING: Final = int(Opcode.PING)
 _SOFT_UNSENT_BYTES: Final = 1 << 20  # answers that may wait before the next request is looked at
+_LOOK_EVERY: Final = 8  # requests, for whether too many wait: asking costs a tenth of a write, and few more do no harm
 
 # Where every request passes: as attributes of their classes these would cost 70 ns each time, in Python 3.11.
 _JOINING: Final = State.JOINING
@@ -220,16 +223,18 @@ class Conversation:
                         self.paused = True
                         break
                     continue
+            start, offset = offset + 12, stop
             if opcode == _SET_DATA:
-                waiting.append(role.propose_set(self, xid, data, offset + 12, stop))
+                waiting.append(role.propose_set(self, xid, data, start, stop))
             elif opcode in PLAIN_CREATES:
-                waiting.append(role.propose_create(self, xid, opcode, data, offset + 12, stop))
+                waiting.append(role.propose_create(self, xid, opcode, data, start, stop))
+            elif opcode == _GET_DATA and waiting:
+                waiting.append(_make_deferred((xid, opcode, data[start:stop], self.identities)))
             else:
-                self.request(xid, opcode, data, offset + 12, stop)
-            offset = stop
+                self.request(xid, opcode, data, start, stop)
             if self.state is not _SERVING:
                 break
-            if (self.waiting or self.out_bytes) and self.is_blocked:
+            if self.out_bytes > _SOFT_UNSENT_BYTES or (waiting and not count % _LOOK_EVERY and self.is_blocked):
                 self.paused = True
                 break
         self.inbox = data[offset:] if self.state is _SERVING else b""
@@ -312,17 +317,21 @@ class Conversation:
             return
         first = self.waiting.popleft()
         assert first is proposal, f"{self!r} expected an answer to {first}, not to {proposal}"
-        replica = self._replica
-        self.last_response_ms = now_ms = replica.now_ms
-        self.last_latency_ms = latency_ms = now_ms - proposal.started_ms
+        now_ms = self._replica.now_ms
+        self.note_update(zxid, now_ms, now_ms - proposal.started_ms)
+        self.put(_REPLY.pack(_REPLY_BYTES + len(body), proposal.xid, zxid, code) + body)
+        if self.waiting:
+            self.answer_deferred()
+
+    def note_update(self, zxid: int, now_ms: int, latency_ms: int) -> None:
+        """A write is answered: count it, for the four-letter words."""
+        self.last_zxid = zxid
+        self.last_response_ms = now_ms
+        self.last_latency_ms = latency_ms
         self.latency_total_ms += latency_ms
         if latency_ms > self.latency_max_ms:
             self.latency_max_ms = latency_ms
-        self.last_zxid = zxid
-        replica.figures.note_update(latency_ms)
-        self.put(_REPLY.pack(_REPLY_BYTES + len(body), proposal.xid, zxid, code) + body)
-        if self.waiting:
-            self._answer_deferred()
+        self._replica.figures.note_update(latency_ms)
 
     def answer_barrier(self, barrier: Barrier) -> None:
         """A sync has nothing to wait for any more."""
@@ -332,21 +341,29 @@ class Conversation:
         first = self.waiting.popleft()
         assert first is barrier, f"{self!r} expected an answer to {first}, not to {barrier}"
         self._answer_read(barrier.xid, Opcode.SYNC, Reader(barrier.body))
-        self._answer_deferred()
+        self.answer_deferred()
 
     def answer_barriers(self) -> None:
         """The syncs that are next have nothing to wait for any more."""
         while self.waiting and isinstance(self.waiting[0], Barrier):
             self.answer_barrier(self.waiting[0])
 
-    def _answer_deferred(self) -> None:
-        waiting = self.waiting
-        while waiting and isinstance(waiting[0], Deferred):
-            deferred = waiting.popleft()
-            assert isinstance(deferred, Deferred)
-            now, self.identities = self.identities, deferred.identities
-            self._answer_read(deferred.xid, deferred.opcode, Reader(deferred.body))
-            self.identities = now
+    def answer_deferred(self) -> None:
+        """Answer the reads that are next, for the writes they waited for are."""
+        waiting, tree = self.waiting, self._replica.tree
+        while waiting and type(deferred := waiting[0]) is Deferred:
+            del waiting[0]
+            _, opcode, body, identities = deferred
+            path = body[4:-1]
+            record = tree.records.get(path) if opcode == _GET_DATA and body[:4] == _LENGTH.pack(len(path)) else None
+            if record is not None and path not in tree.special:
+                self.put(_REPLY.pack(_REPLY_BYTES + len(record), deferred.xid, tree.zxid, 0) + record)
+                if body[-1]:
+                    self._replica.watches.watch_data(path, self)
+            else:
+                now, self.identities = self.identities, identities
+                self._answer_read(deferred.xid, opcode, Reader(body))
+                self.identities = now
             if waiting and self.out_bytes > limits.UNSENT_BYTES_MAX:
                 self._cut_off()
 

@@ -48,22 +48,26 @@ _COUNTS_FROM_END: Final = STAT_BYTES - 32
 
 
 class Outstanding:
-    """Prospects by path, over one tree."""
+    """Prospects by path, over one tree.
 
-    __slots__ = ("_births", "_prospects", "_tree", "_undo")
+    Attributes:
+        prospects: to be used directly by the inner loops, outside of a multi.
+    """
+
+    __slots__ = ("_births", "_tree", "_undo", "prospects")
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._prospects: dict[bytes, Prospect] = {}
+        self.prospects: dict[bytes, Prospect] = {}
         self._births: dict[int, dict[bytes, int]] = {}
         self._undo: dict[bytes, Prospect | None] | None = None
 
     def __len__(self) -> int:
-        return len(self._prospects)
+        return len(self.prospects)
 
     def look(self, path: bytes) -> Prospect | None:
         """What a znode will be, or None if it will not exist."""
-        prospect = self._prospects.get(path)
+        prospect = self.prospects.get(path)
         if prospect is not None:
             return prospect if prospect.exists else None
         record = self._tree.records.get(path)
@@ -85,18 +89,18 @@ class Outstanding:
     def expect(self, path: bytes, prospect: Prospect) -> None:
         """Txn `prospect.zxid`, proposed just now, makes this of a znode."""
         if self._undo is not None and path not in self._undo:
-            self._undo[path] = self._prospects.get(path)
-        self._prospects[path] = prospect
+            self._undo[path] = self.prospects.get(path)
+        self.prospects[path] = prospect
 
     def retire(self, path: bytes, zxid: int) -> None:
         """Txn `zxid` has been applied; what a later one makes of the znode stays."""
-        prospect = self._prospects.get(path)
+        prospect = self.prospects.get(path)
         if prospect is not None and prospect.zxid == zxid:
-            del self._prospects[path]
+            del self.prospects[path]
 
     def clear(self) -> None:
         """All proposals are lost, or all are applied."""
-        self._prospects.clear()
+        self.prospects.clear()
         self._births.clear()
 
     # --- ephemerals under way ---------------------------------------------------------------------
@@ -142,7 +146,7 @@ class Outstanding:
         assert self._undo is not None, "nothing was begun"
         for path, prospect in self._undo.items():
             if prospect is None:
-                del self._prospects[path]
+                del self.prospects[path]
             else:
-                self._prospects[path] = prospect
+                self.prospects[path] = prospect
         self._undo = None

@@ -63,6 +63,7 @@ _PLAIN_CREATES: Final = {
     jute.acl(OPEN_ACL) + jute.int32(CreateMode.PERSISTENT_SEQUENTIAL): True,
 }
 """What follows the data in the request of a persistent znode with the open ACL; whether its name gets a number."""
+_VERSION_MAX: Final = 0x7FFFFFFF
 _SET_DATA_OPCODE: Final = int(Opcode.SET_DATA)
 _CREATES: Final = frozenset({Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER})
 _GROWING: Final = frozenset(
@@ -142,27 +143,28 @@ class Proposing:
             value_end = path_end + 4 + length
             if length >= 0 and value_end + 4 <= stop:
                 path = data[start + 4 : path_end]
-                znode = self._outstanding.look(path)
+                prospects = self._outstanding.prospects
+                znode = prospects.get(path) or self._outstanding.look(path)
                 (expected,) = _LENGTH.unpack_from(data, value_end)
                 if (
                     znode is not None
                     and znode[7] is OPEN_ACL
+                    and znode[1]
                     and (expected == -1 or expected == znode[2])
-                    and not (replica.settings.enforce_quota and replica.tree.quotas)
+                    and not (replica.tree.quotas and replica.settings.enforce_quota)
                     and path != CONFIG
                 ):
                     _, _, version, aversion, created, num_children, owner, acl = znode
-                    version = next_version(version)
-                    self._outstanding.expect(
-                        path,
-                        make_prospect(
-                            (self.proposed_zxid + 1, True, version, aversion, created, num_children, owner, acl)
-                        ),
-                    )
+                    version = version + 1 if 0 <= version < _VERSION_MAX else next_version(version)
+                    self.proposed_zxid = zxid = self.proposed_zxid + 1
+                    prospects[path] = make_prospect((zxid, True, version, aversion, created, num_children, owner, acl))
                     value = data[path_end + 4 : value_end]
                     txn = _make_set_data((SET_DATA, asker.session_id, xid, replica.time_ms, path, value, version))
-                    proposal = Proposal(txn, asker, xid, _SET_DATA_OPCODE, replica.now_ms, (), None, stop - start)
-                    self.propose(proposal)
+                    size = stop - start
+                    proposal = Proposal(txn, asker, xid, _SET_DATA_OPCODE, replica.now_ms, (), None, size)
+                    self._open.append(proposal)
+                    replica.outstanding_bytes += size
+                    replica.figures.proposals += 1
                     return proposal
         return self.propose_request(asker, xid, _SET_DATA_OPCODE, Reader(data, start, stop))
 

@@ -343,7 +343,7 @@ class Replica:
         Raises InvariantError where the digest that a segment names is not this tree's.
         """
         tree, pending, syncs, recent = self.tree, self._pending, self.syncs, self._recent
-        commit = self._commits.commit
+        commits = self._commits
         while pending and pending[0][0].last_zxid <= zxid:
             segment, proposals = pending[0]
             while recent[0][0] < segment.digest_zxid and len(recent) > 1:
@@ -355,10 +355,12 @@ class Replica:
             self.pending_count -= len(proposals)
             self.outstanding_bytes -= sum(map(_SIZE, proposals))
             self.applied_crc = segment.crc
-            for number, proposal in enumerate(proposals, segment.first_zxid):
-                if syncs.waiting:
+            if syncs.waiting:
+                for number, proposal in enumerate(proposals, segment.first_zxid):
                     syncs.answer_before(proposal, number)
-                commit(proposal, number)
+                    commits.commit(proposal, number)
+            else:
+                commits.commit_all(proposals, segment.first_zxid)
             tree.seal()
             recent.append((tree.zxid, tree.digest))
             if tree.zxid >= self._digest_due_zxid:

@@ -230,9 +230,9 @@ class Replay:
         """Apply one change; tell whoever watches."""
         tree, path = self._tree, change.path
         if isinstance(change, SetDataTxn):
-            record = apply.set_data(tree, zxid, change)
+            apply.set_data(tree, zxid, change)
             self._comparison.changed(zxid, path)
-            return record
+            return tree.records[path]
         if isinstance(change, CreateTxn):
             record = apply.create(tree, zxid, change)
             self._note_owner(zxid, path, change.owner)

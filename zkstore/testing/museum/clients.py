@@ -201,7 +201,7 @@ def multi_not_taken_back(patches: Patches) -> None:
     def commit(self: Commits, proposal: Proposal, zxid: int) -> None:
         original(self, proposal, zxid)
         if isinstance(proposal.txn, ErrorTxn):
-            left = [path for path, prospect in self._outstanding._prospects.items() if prospect.zxid == zxid]
+            left = [path for path, prospect in self._outstanding.prospects.items() if prospect.zxid == zxid]
             for path in left:
                 self._outstanding.retire(path, zxid)
 
