@@ -104,10 +104,14 @@ def run_load(
 def run_program(server: Server, program: str, *arguments: str) -> dict[str, Any]:
     """What a generator prints as JSON about one server; ContestantError if it failed."""
     host, port = server.address
-    command = [sys.executable, program, f"{host}:{port}", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_generator(server.contestant.name, program, f"{host}:{port}", *arguments)
+
+
+def run_generator(name: str, program: str, *arguments: str) -> dict[str, Any]:
+    """What a generator prints as JSON; ContestantError, which names the contestant, if it failed."""
+    done = subprocess.run([sys.executable, program, *arguments, "--json"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ContestantError(f"{server.contestant.name}: {' '.join(arguments)} failed: {done.stderr.strip()}")
+        raise ContestantError(f"{name}: {' '.join(arguments)} failed: {done.stderr.strip()}")
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 
@@ -169,7 +173,7 @@ def measure_watches(plan: Plan, work: Path) -> list[ValueRow]:
     for _ in range(plan.rounds):
         with Server(plan.ours, work / "watches") as server:
             server.wait_until_answers(nodes.path(nodes.count - 1))
-            with load.sessions(server.address, WATCHERS) as socks:
+            with load.sessions([server.address], WATCHERS) as socks:
                 fanout.read_all(socks, nodes, SIZE, watch=False)  # so that buffers have the size that reading takes
                 before = server.memory()
                 fanout.read_all(socks, nodes, SIZE, watch=True)
@@ -329,13 +333,13 @@ def scratch(parent: Path | None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def conditions(plan: Plan) -> str:
-    """One sentence on where and how the figures were measured."""
+def conditions(rounds: int, seconds: float) -> str:
+    """Where and how the figures were measured, for one sentence."""
     cores = len(os.sched_getaffinity(0))
-    rounds = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
+    counted = "1 round" if rounds == 1 else f"{rounds} rounds"
     return (
         f"Python {platform.python_version()}, {cores} cores shared by server and load generator, "
-        f"{rounds} of {plan.seconds:g} s, {SIZE} bytes a znode"
+        f"{counted} of {seconds:g} s, {SIZE} bytes a znode"
     )
 
 
@@ -351,7 +355,7 @@ def main() -> int:
     except (ContestantError, load.LoadError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
-    print(f"{conditions(plan)}.\n")
+    print(f"{conditions(plan.rounds, plan.seconds)}.\n")
     if loads:
         print(report.load_table(loads) + "\n")
     if values:
@@ -359,13 +363,13 @@ def main() -> int:
     rows: list[LoadRow | ValueRow] = [*loads, *values]
     if options.json:
         figures = {
-            "conditions": conditions(plan),
+            "conditions": conditions(plan.rounds, plan.seconds),
             "machine": platform.platform(),
             "rows": [row.figures() for row in rows],
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     if options.picture:
-        options.picture.write_text(report.picture(rows, conditions(plan)))
+        options.picture.write_text(report.picture(rows, conditions(plan.rounds, plan.seconds)))
     return int(any(row.reached() is False for row in rows))
 
 

@@ -110,14 +110,22 @@ def four_letter_word(address: tuple[str, int], word: bytes) -> bytes:
 class Server:
     """One running server; use as a context manager, which stops it."""
 
-    def __init__(self, contestant: Contestant, home: Path, *, snap_count: int = 100_000) -> None:
+    def __init__(
+        self,
+        contestant: Contestant,
+        home: Path,
+        *,
+        snap_count: int = 100_000,
+        port: int | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.contestant = contestant
-        self.address = ("127.0.0.1", free_port())
+        self.address = ("127.0.0.1", port or free_port())
         self._log = home / "server.log"
         data_dir = home / "data"
         data_dir.mkdir(parents=True, exist_ok=True)
         config = home / "zoo.cfg"
-        config.write_text(zoo_cfg(data_dir, self.address[1], snap_count, contestant.settings))
+        config.write_text(zoo_cfg(data_dir, self.address[1], snap_count, {**contestant.settings, **(settings or {})}))
         python_path = filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path)}
         self._began = time.perf_counter()
@@ -164,6 +172,10 @@ class Server:
     def memory(self) -> Memory:
         """What the process holds now."""
         return parse_memory(Path(f"/proc/{self._process.pid}/status").read_text())
+
+    def kill(self, signal_number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal, and do not wait."""
+        self._process.send_signal(signal_number)
 
     def stop(self) -> None:
         """Stop in order (SIGTERM), or at once if that takes too long."""

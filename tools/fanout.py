@@ -122,7 +122,7 @@ def one_round(writer: Caller, socks: Sequence[socket.socket], epoll: select.epol
 def run(address: tuple[str, int], conns: int, rounds: int) -> FanoutResult:
     """Connect, warm up, measure."""
     allow_descriptors(conns)
-    with caller(address) as writer, sessions(address, conns) as socks, select.epoll() as epoll:
+    with caller(address) as writer, sessions([address], conns) as socks, select.epoll() as epoll:
         error, _ = writer.call(create_request(1, PATH, _DATA))
         if error not in (0, NODE_EXISTS):
             raise LoadError(f"the create failed with error {error}")

@@ -55,6 +55,7 @@ from tools.load_requests import (
     create_request,
     read_request,
     request,
+    sync_request,
 )
 
 HANDSHAKE_REPLY_BYTES = 41
@@ -76,6 +77,10 @@ NODE_EXISTS, NO_NODE = -110, -101
 _REPLY = struct.Struct(">iiqi")
 _SIZE_AND_ERROR = struct.Struct(">i12xi")
 _INT = struct.Struct(">i")
+
+
+Address = tuple[str, int]
+"""Host and port."""
 
 
 class LoadError(Exception):
@@ -123,7 +128,12 @@ def percentile(counts: dict[int, int], fraction: float) -> int:
 # --- connections ----------------------------------------------------------------------------------
 
 
-def parse_address(address: str) -> tuple[str, int]:
+def parse_addresses(given: str) -> list[Address]:
+    """`HOST:PORT[,HOST:PORT...]`, the servers of an ensemble; ValueError if it is not that."""
+    return [parse_address(address) for address in given.split(",")]
+
+
+def parse_address(address: str) -> Address:
     """`HOST:PORT` as a pair; ValueError if it is not one."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit()):
@@ -151,8 +161,8 @@ def receive_exactly(sock: socket.socket, count: int) -> bytes:
 
 
 @contextmanager
-def sessions(address: tuple[str, int], count: int) -> Iterator[list[socket.socket]]:
-    """`count` connections with a new session each.
+def sessions(addresses: Sequence[Address], count: int) -> Iterator[list[socket.socket]]:
+    """`count` connections with a new session each, spread evenly over the servers of an ensemble.
 
     The sessions are ended in order, so that none expires in the middle of the next load; after an error the
     connections are just closed.
@@ -161,8 +171,8 @@ def sessions(address: tuple[str, int], count: int) -> Iterator[list[socket.socke
         socks = []
         for first in range(0, count, CONNECT_CHUNK):
             chunk = [
-                stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S))
-                for _ in range(min(CONNECT_CHUNK, count - first))
+                stack.enter_context(socket.create_connection(addresses[number % len(addresses)], timeout=PATIENCE_S))
+                for number in range(first, min(first + CONNECT_CHUNK, count))
             ]
             open_sessions(chunk)
             socks += chunk
@@ -192,9 +202,9 @@ def close_sessions(socks: Sequence[socket.socket]) -> None:
 
 
 @contextmanager
-def caller(address: tuple[str, int]) -> Iterator[Caller]:
+def caller(address: Address) -> Iterator[Caller]:
     """A session of its own for requests that are not measured."""
-    with sessions(address, 1) as [sock], sock.makefile("rb") as replies:
+    with sessions([address], 1) as [sock], sock.makefile("rb") as replies:
         yield Caller(sock, replies)
 
 
@@ -239,7 +249,7 @@ class Caller:
                 raise LoadError(f"a create failed with error {error}")
 
 
-def fill(address: tuple[str, int], nodes: Nodes, size: int) -> None:
+def fill(address: Address, nodes: Nodes, size: int) -> None:
     """Make sure that the znodes of every load exist; quick if the last ones do."""
     with caller(address) as client:
         if client.lacks(nodes.path(nodes.count - 1)):
@@ -250,9 +260,13 @@ def fill(address: tuple[str, int], nodes: Nodes, size: int) -> None:
             client.create_all(map(nodes.listed_path, range(nodes.listed)), b"")
 
 
-def verify(address: tuple[str, int], ring: Ring, count: int) -> None:
-    """Send the ring's first `count` requests and look at every reply whole; LoadError if one is wrong."""
+def verify(address: Address, ring: Ring, count: int) -> None:
+    """Send the ring's first `count` requests and look at every reply whole; LoadError if one is wrong.
+
+    A sync goes before them: the server may be behind the one that was filled.
+    """
     with caller(address) as client:
+        client.call(sync_request(1, b"/"))
         for number in range(count):
             frame = bytes(ring.requests[ring.request_offsets[number] : ring.request_offsets[number + 1]])
             client.sock.sendall(frame)
@@ -379,16 +393,17 @@ def allow_descriptors(count: int) -> None:
 
 
 def run(
-    address: tuple[str, int], mode: str, conns: int, depth: int, seconds: float, *, size: int = 100, nodes: Nodes
+    addresses: Sequence[Address], mode: str, conns: int, depth: int, seconds: float, *, size: int = 100, nodes: Nodes
 ) -> LoadResult:
     """One load: fill, verify, warm up for a tenth of the time, measure for `seconds`."""
     allow_descriptors(conns)
-    fill(address, nodes, size)
+    fill(addresses[0], nodes, size)
     rng = random.Random(1)
     # Few requests say little about a large tree: there the ring is long enough to touch much of it.
     ring = build_ring(mode, nodes, size, depth, rng, max(RING_REQUESTS, min(nodes.count // 10, 1 << 16)))
-    verify(address, ring, 100)
-    with sessions(address, conns) as socks:
+    for address in addresses:
+        verify(address, ring, 100)
+    with sessions(addresses, conns) as socks:
         walkers = [Walker(sock, ring, rng.randrange(ring.length)) for sock in socks]
         counts, elapsed_s, cpu_s = measure(walkers, ring, depth, seconds)
         longest_us = drain(walkers, ring, depth)
@@ -437,7 +452,7 @@ def parser() -> argparse.ArgumentParser:
         description="Load a ZooKeeper server and print requests per second and latencies.",
         epilog="example: python tools/load.py 127.0.0.1:2181 get 100 16 5",
     )
-    arguments.add_argument("address", type=parse_address, metavar="HOST:PORT")
+    arguments.add_argument("addresses", type=parse_addresses, metavar="HOST:PORT[,HOST:PORT...]")
     arguments.add_argument("mode", choices=MODES)
     arguments.add_argument("conns", type=positive, help="connections, each with a session of its own")
     arguments.add_argument("depth", type=positive, help="requests that each connection keeps in flight")
@@ -458,11 +473,16 @@ def main() -> int:
     nodes = Nodes(options.nodes, options.parents, options.listed)
     try:
         result = run(
-            options.address, options.mode, options.conns, options.depth, options.seconds, size=options.size, nodes=nodes
+            options.addresses,
+            options.mode,
+            options.conns,
+            options.depth,
+            options.seconds,
+            size=options.size,
+            nodes=nodes,
         )
     except (LoadError, OSError) as error:
-        host, port = options.address
-        print(f"load: {host}:{port}: {error}", file=sys.stderr)
+        print(f"load: {','.join(f'{host}:{port}' for host, port in options.addresses)}: {error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(result)) if options.json else result.line())
     return 0

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 MODES = ("get", "set", "create", "exists", "children", "mix90")
 
-GET_DATA, SET_DATA, EXISTS, GET_CHILDREN2, CREATE, CLOSE_SESSION = 4, 5, 3, 12, 1, -11
+GET_DATA, SET_DATA, EXISTS, GET_CHILDREN2, CREATE, CLOSE_SESSION, SYNC = 4, 5, 3, 12, 1, -11, 9
 SEQUENTIAL = 2
 
 REPLY_HEADER_BYTES = 20
@@ -49,6 +49,11 @@ def text(value: bytes) -> bytes:
 def read_request(xid: int, opcode: int, path: bytes, *, watch: bool = False) -> bytes:
     """A framed getData, exists or getChildren2."""
     return request(xid, opcode, text(path) + (b"\1" if watch else b"\0"))
+
+
+def sync_request(xid: int, path: bytes) -> bytes:
+    """A framed sync: what is read behind it is not older than now."""
+    return request(xid, SYNC, text(path))
 
 
 def set_request(xid: int, path: bytes, data: bytes) -> bytes:

@@ -39,7 +39,7 @@ def test_quick_is_one_short_round_and_single_settings_override_it() -> None:
 def test_the_default_measures_everything_three_times() -> None:
     plan = make_plan(parser().parse_args(["--no-apache"]))
     assert (plan.seconds, plan.rounds, plan.big_nodes, plan.only) == (5.0, 3, 1_000_000, MEASURES)
-    assert "3 rounds of 5 s" in conditions(plan)
+    assert "3 rounds of 5 s" in conditions(plan.rounds, plan.seconds)
 
 
 def test_the_zkstore_command_is_split_like_a_shell_does() -> None:

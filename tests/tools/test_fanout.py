@@ -46,7 +46,7 @@ def test_a_watcher_that_is_not_told_fails_the_measurement(server: Server, monkey
 def test_each_znode_gets_one_watch(server: Server) -> None:
     nodes = Nodes(250, 5)
     load.fill(server.address, nodes, 10)
-    with load.sessions(server.address, 3) as socks:
+    with load.sessions([server.address], 3) as socks:
         fanout.read_all(socks, nodes, 10, watch=False)
         assert watch_count(server) == 0
         fanout.read_all(socks, nodes, 10, watch=True)
@@ -54,7 +54,7 @@ def test_each_znode_gets_one_watch(server: Server) -> None:
 
 
 def test_a_load_lists_as_many_children_as_it_is_told(server: Server) -> None:
-    result = load.run(server.address, "children", 1, 1, 0.05, nodes=Nodes(10, listed=120))
+    result = load.run([server.address], "children", 1, 1, 0.05, nodes=Nodes(10, listed=120))
     assert result.requests > 0
 
 

@@ -82,7 +82,7 @@ def toy_server(*, piece_bytes: int = 1 << 20, errors_from: int = 1 << 60) -> Ite
 @pytest.mark.parametrize(("mode", "piece_bytes"), [("get", 1 << 20), ("get", 150), ("mix90", 1 << 20), ("mix90", 7)])
 def test_a_load_counts_its_requests_however_the_replies_are_torn(mode: str, piece_bytes: int) -> None:
     with toy_server(piece_bytes=piece_bytes) as address:
-        result = run(address, mode, 2, 3, 0.05, nodes=Nodes(10))
+        result = run([address], mode, 2, 3, 0.05, nodes=Nodes(10))
     assert result.requests > 0
     assert result.requests_per_s > 0
     assert 0 < result.p50_us <= result.p99_us <= result.p999_us <= result.longest_us
@@ -90,12 +90,12 @@ def test_a_load_counts_its_requests_however_the_replies_are_torn(mode: str, piec
 
 def test_a_load_fails_if_the_server_answers_wrongly_while_it_is_verified() -> None:
     with toy_server(errors_from=10) as address, pytest.raises(LoadError, match="failed with error -101"):
-        run(address, "get", 1, 1, 0.05, nodes=Nodes(10))
+        run([address], "get", 1, 1, 0.05, nodes=Nodes(10))
 
 
 def test_a_load_fails_if_the_server_answers_wrongly_while_it_is_measured() -> None:
     with toy_server(errors_from=110) as address, pytest.raises(LoadError, match="16 bytes with error -101 where 188"):
-        run(address, "get", 1, 1, 5.0, nodes=Nodes(10))
+        run([address], "get", 1, 1, 5.0, nodes=Nodes(10))
 
 
 def test_a_reply_of_another_request_is_noticed() -> None:
