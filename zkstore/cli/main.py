@@ -11,7 +11,13 @@ from zkstore.version import VERSION
 COMMANDS: Final = {
     "serve": ("zkstore.cli.serve", "run a server"),
     "status": ("zkstore.cli.status", "show the servers of an ensemble side by side"),
+    "inspect": ("zkstore.cli.inspect", "look into a data directory, a snapshot or a backup, offline"),
     "verify": ("zkstore.cli.verify", "check a data directory that no server is using"),
+    "import": ("zkstore.cli.import_", "make a data directory of an Apache ZooKeeper server's, or of an export"),
+    "backup": ("zkstore.cli.backup", "write a tree as of one zxid into a file, while a server goes on"),
+    "restore": ("zkstore.cli.restore", "bring a tree of the past back"),
+    "export": ("zkstore.cli.export", "write a tree for Apache ZooKeeper, or as lines of JSON"),
+    "failpoints": ("zkstore.cli.failpoints", "list the places where a test may have a server crash, wait or fail"),
     "shell": ("zkstore.cli.shell", "talk to a server, with the commands of zkCli.sh"),
 }
 

@@ -7,24 +7,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import trio
 
-from zkstore.admin.four_letter_words import WORDS, FourLetterWords
+from zkstore import failpoints
+from zkstore.admin.asking import words_of
 from zkstore.errors import ConfigError, ZkStoreError
-from zkstore.replica.conversation import Conversation, Word
 from zkstore.server import config as configuration
 from zkstore.server import logs, settings
 from zkstore.server.config import Config
 from zkstore.server.service import serve
-from zkstore.server.view import View
 
 logger = logging.getLogger(__name__)
 
-_TRACE_MASK_BYTES = 8
 _OF_ONE_SERVER = frozenset(
     {"my_id", "data_log_dir", "secure_client_port", "dynamic_config_file", "standalone_enabled", "peer_type"}
 )
@@ -55,6 +52,7 @@ def main(arguments: list[str]) -> int:
         return _run_laptop(count, config_path, flags)
     try:
         config, warnings = configuration.load(config_path, flags, os.environ)
+        failpoints.arm_from(os.environ)
     except ConfigError as error:
         print(f"zkstore serve: {error}", file=sys.stderr)
         return 2
@@ -71,6 +69,12 @@ def run(config: Config) -> int:
         trio.run(serve, config, partial(words_of, config), _announce)
     except* ZkStoreError as errors:
         code = _tell(errors)
+    except* MemoryError:
+        code = 1
+        logger.critical(
+            "no memory is left: the server stops at once, and what was acknowledged is on disk. Give it more (the "
+            "container's limit, ulimit -v), or set --memory-bytes-max lower, at which writes are refused"
+        )
     except* KeyboardInterrupt:
         logger.info("interrupted while it started")
         code = _INTERRUPTED
@@ -95,18 +99,6 @@ def _run_laptop(count: int, config_path: Path | None, flags: dict[str, str]) -> 
         print(f"zkstore serve: {reason}", file=sys.stderr)
         return 2
     return trio.run(Laptop(servers, flags, _announce).run)
-
-
-def words_of(config: Config, view: View) -> Mapping[bytes, Word]:
-    """The four-letter words of one server, in the form that conversations ask them."""
-    words = FourLetterWords(view, config.four_letter_words)
-
-    def answer(word: bytes, _: Conversation, following: bytes) -> bytes | None:
-        if word == b"stmk" and len(following) < _TRACE_MASK_BYTES:
-            return None
-        return words.answer(word, following)
-
-    return {word: partial(answer, word) for word in WORDS}
 
 
 def _announce(line: str) -> None:

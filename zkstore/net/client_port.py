@@ -27,7 +27,7 @@ from typing import Final
 
 import trio
 
-from zkstore import limits
+from zkstore import failpoints, limits
 from zkstore.errors import ProtocolError
 from zkstore.net.certificates import Certificates
 from zkstore.net.connection import Connection, PortSettings
@@ -46,6 +46,7 @@ _ACCEPTS_PER_TURN: Final = 64
 _TURN_BEFORE_TRIO_S: Final = 0.004  # other trio tasks wait for at most this long while the port is busy
 _DRAIN_MS: Final = 2_000  # how long a closed conversation's last words may take to be read
 _ACCEPT_PAUSE_MS: Final = 500
+_COMPLAIN_EVERY_MS: Final = 10_000
 _SWEEP_MS: Final = 500
 _LAST_RECEIVES_MAX: Final = 64  # more than a socket's buffer holds; who sends on all the same is reset
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -88,6 +89,7 @@ class ClientPort:
         self._by_conversation: dict[Conversation, Connection] = {}
         self._per_address: dict[str, int] = {}
         self._accept_again_ms: int | None = None
+        self._complain_again_ms: int | None = None
         self._next_sweep_ms = 0
         self._refusals = Repetition()
         self._goodbyes = Repetition()
@@ -144,6 +146,7 @@ class ClientPort:
         """After input of any kind: hand writes to the disk, send what became ready on other connections."""
         self._after_input()
         while self._replica.ready:
+            failpoints.hit("client.before_answers")
             ready, self._replica.ready = self._replica.ready, {}
             for conversation in ready:
                 connection = self._by_conversation.get(conversation)
@@ -247,6 +250,7 @@ class ClientPort:
     def _accept(self, listener: Listener) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
+                failpoints.hit("client.accept")
                 accepted, address = listener.socket.accept()
             except BlockingIOError:
                 return
@@ -295,8 +299,15 @@ class ClientPort:
 
     def _pause_accepting(self, error: OSError) -> None:
         """No descriptors left: those who are connected go on; new ones wait in the system's queue."""
-        logger.error("cannot accept connections: %s; raise the limit on open files (ulimit -n)", error.strerror)
-        self._accept_again_ms = self._replica.now_ms + _ACCEPT_PAUSE_MS
+        now_ms = self._replica.now_ms
+        if self._complain_again_ms is None or now_ms >= self._complain_again_ms:
+            self._complain_again_ms = now_ms + _COMPLAIN_EVERY_MS
+            logger.error(
+                "cannot accept connections: %s; those who are connected are served, others wait; raise the limit on"
+                " open files (ulimit -n)",
+                error.strerror,
+            )
+        self._accept_again_ms = now_ms + _ACCEPT_PAUSE_MS
         for descriptor in self._listeners:
             self._epoll.modify(descriptor, 0)
 

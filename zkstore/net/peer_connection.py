@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from zkstore import limits
+from zkstore import failpoints, limits
 from zkstore.errors import ProtocolError
 from zkstore.net.peer_frames import FrameReader
 from zkstore.net.peer_outbox import Outbox
@@ -136,6 +136,7 @@ class PeerConnection:
 
     def _read(self) -> bytes:
         try:
+            failpoints.hit("peer.receive")
             data = self.socket.recv(_SEND_BYTES)
         except BlockingIOError:
             return b""
@@ -190,6 +191,7 @@ class PeerConnection:
                         self._shut(socket.SHUT_WR)
                     break
             try:
+                failpoints.hit("peer.send")
                 sent = self.socket.send(self._unsent)
             except BlockingIOError:
                 break

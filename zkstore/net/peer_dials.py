@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import trio
 
+from zkstore import failpoints
+
 Address: TypeAlias = tuple[str, int]
 """Host name or address, and port."""
 
@@ -44,6 +46,7 @@ async def connect(address: SocketAddress) -> socket.socket:
     family, where = address
     connecting = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
+        failpoints.hit("peer.dial")
         await connecting.connect(where)
     except BaseException:
         connecting.close()

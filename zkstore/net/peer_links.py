@@ -21,12 +21,12 @@ import logging
 import random
 import select
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import trio
 
-from zkstore import limits
+from zkstore import failpoints, limits
 from zkstore.errors import ProtocolError
 from zkstore.net.certificates import Certificates
 from zkstore.net.listeners import Encryption, Listener
@@ -79,6 +79,7 @@ class PeerLinks:
         self._connections: dict[int, PeerConnection] = {}
         self._links: dict[int, PeerConnection | None] = {}  # None while it is dialled
         self._last_accepted = 0
+        self._shunned: frozenset[int] = frozenset()
         self._unflushed: set[PeerConnection] = set()
         self._nursery: trio.Nursery | None = None
         self._gossip = Gossip(
@@ -132,6 +133,13 @@ class PeerLinks:
                 self._end(connection)
             else:
                 self._drop(connection, None)
+
+    def shun(self, server_ids: Collection[int]) -> None:
+        """Have nothing to do with these servers from now on, and with all others again: for drills of a partition."""
+        self._shunned = frozenset(server_ids)
+        for connection in list(self._connections.values()):
+            if connection.server_id in self._shunned:
+                self._drop(connection, "this server is told to shun that one")
 
     def reaches(self, server_id: int) -> bool:
         """Whether there is a connection with that server on which votes can be told."""
@@ -251,6 +259,8 @@ class PeerLinks:
             self._arrivals.put(server_id, link, await self._dial(server_id, dialler))
 
     async def _dial(self, server_id: int, dialler: Dialler) -> Dialled | None:
+        if server_id in self._shunned:
+            return None
         try:
             return await dialler.dial()
         except OSError as error:
@@ -346,13 +356,18 @@ class PeerLinks:
             self._events.received(connection.link, message)
 
     def _take_hello(self, connection: PeerConnection, body: bytes) -> None:
+        failpoints.hit("peer.hello")
         hello, answer = self.greeting.answer(body)
+        if hello is not None and hello.sender in self._shunned:
+            self._drop(connection, None)
+            return
         connection.outbox.put(encode_answer(answer))
         if hello is None:
             self._complain(connection, answer.refusal)
             self._end(connection)
             return
         connection.server_id, connection.purpose = hello.sender, hello.purpose
+        self._gossip.welcome(hello.sender, hello.addresses)
         if hello.purpose == LINK:
             for link, other in list(self._links.items()):
                 if other is not None and link > 0 and other.server_id == hello.sender:
@@ -363,6 +378,7 @@ class PeerLinks:
         self._opened(connection)
 
     def _opened(self, connection: PeerConnection) -> None:
+        failpoints.hit("peer.opened")
         connection.stage = Stage.OPEN
         connection.deadline_s = None
         self._port.forget(connection)

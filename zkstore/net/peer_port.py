@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from zkstore import limits
+from zkstore import failpoints, limits
 from zkstore.net.listeners import Encryption, Listener
 from zkstore.net.peer_connection import PeerConnection
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _ACCEPTS_PER_TURN: Final = 64
 _ACCEPT_PAUSE_S: Final = 0.5
+_COMPLAIN_EVERY: Final = 20  # pauses, which are ten seconds
 _NOTHING_LEFT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -29,6 +30,7 @@ class PeerPort:
         self._listeners: dict[int, Listener] = {}
         self._strangers: dict[PeerConnection, None] = {}  # in the order in which they came
         self._is_pausing = False
+        self._pauses = 0  # one after the other
         self._accept_again_s: float | None = None
 
     def listen_on(self, listeners: Sequence[Listener]) -> None:
@@ -52,6 +54,7 @@ class PeerPort:
         for _ in range(_ACCEPTS_PER_TURN if listener is not None else 0):
             assert listener is not None
             try:
+                failpoints.hit("peer.accept")
                 accepted, address = listener.socket.accept()
             except BlockingIOError:
                 return
@@ -60,12 +63,15 @@ class PeerPort:
                     self._pause(error)
                     return
                 continue  # This one connection was gone before it was accepted.
+            self._pauses = 0
             yield accepted, (address[0], address[1]), listener.encryption
 
     def _pause(self, error: OSError) -> None:
-        logger.error(
-            "cannot take calls of other servers: %s; raise the limit on open files (ulimit -n)", error.strerror
-        )
+        if self._pauses % _COMPLAIN_EVERY == 0:
+            logger.error(
+                "cannot take calls of other servers: %s; raise the limit on open files (ulimit -n)", error.strerror
+            )
+        self._pauses += 1
         self._is_pausing = True
         for descriptor in self._listeners:
             self._epoll.modify(descriptor, 0)

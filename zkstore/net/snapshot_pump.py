@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from zkstore import failpoints
 from zkstore.net.peer_links import PeerLinks
 from zkstore.wire.messages import SNAPSHOT_END, SNAPSHOT_ROWS, SnapshotBegin, SnapshotEnd, SnapshotRows
 
@@ -32,9 +33,11 @@ async def send_snapshot(
     while await links.wait_for_room(link):
         batch = await trio.to_thread.run_sync(_next_batch, rows)
         if not batch:
+            failpoints.hit("sync.tree.end")
             links.send(link, SnapshotEnd(SNAPSHOT_END, tuple(sessions)))
             links.flush()
             return links.is_open(link)
+        failpoints.hit("sync.tree.rows")
         links.send(link, SnapshotRows(SNAPSHOT_ROWS, batch))
         links.flush()
     return False

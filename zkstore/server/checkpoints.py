@@ -14,10 +14,12 @@ from typing import Final
 
 import trio
 
+from zkstore import failpoints
 from zkstore.errors import DamageError, DiskFullError
 from zkstore.limits import HISTORY_BYTES_MAX, SNAPSHOT_EVERY_S
 from zkstore.model.tree import Tree
 from zkstore.server.pipeline import Summary
+from zkstore.storage.image import Counts
 from zkstore.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -90,13 +92,15 @@ class Checkpoints:
 
     async def _write(self, with_snapshot: bool) -> bool:
         started_s = time.perf_counter()
+        failpoints.hit("checkpoints.captured")
         capture = self._tree.begin_capture()
+        counts = Counts(capture.tree_znodes, capture.tree_data_bytes, capture.tree_ephemerals)
         in_thread = trio.to_thread.run_sync
         try:
             await in_thread(self._store.begin_checkpoint)
             while znodes := capture.take(_SLICE):
                 await in_thread(self._store.put_checkpoint, znodes)
-            await in_thread(self._store.finish_checkpoint, capture.zxid, capture.digest, capture.sessions)
+            await in_thread(self._store.finish_checkpoint, capture.zxid, capture.digest, capture.sessions, counts)
         except DiskFullError as error:
             logger.error("no checkpoint could be written; the log keeps everything meanwhile. %s", error)
             self._store.abandon_checkpoint()
@@ -106,6 +110,7 @@ class Checkpoints:
             self._store.abandon_checkpoint()
             self._tree.abandon_capture()
             raise
+        failpoints.hit("checkpoints.written")
         self._tree.end_capture()
         self._done_zxid = capture.zxid
         took_ms = (time.perf_counter() - started_s) * 1000
@@ -126,7 +131,9 @@ class Checkpoints:
     async def _keep_history(self) -> None:
         """A snapshot of the checkpoint, then as much purging as the budget asks for."""
         try:
+            failpoints.hit("checkpoints.before_snapshot")
             await trio.to_thread.run_sync(self._store.take_snapshot)
+            failpoints.hit("checkpoints.before_purge")
             while await trio.to_thread.run_sync(self._store.purge, _PURGE_STEPS):
                 pass
         except DiskFullError as error:

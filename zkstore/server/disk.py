@@ -16,10 +16,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, TypeAlias
 
-from zkstore import limits
+from zkstore import failpoints, limits
 from zkstore.errors import DiskFullError, StorageError
 from zkstore.model.tree import SessionRecord
 from zkstore.storage.checkpoint import Checkpoint
+from zkstore.storage.directory import memory_gone
 from zkstore.storage.image import Mark
 from zkstore.storage.log import Epochs, Log
 from zkstore.storage.recovery import Recovered
@@ -152,12 +153,15 @@ class Disk:
         recovered: Recovered | None = None
         try:
             if isinstance(effects[0], Append):
+                failpoints.hit("ensemble.before_append")
                 self._store.append([effect.segment for effect in effects if isinstance(effect, Append)])
             else:
                 recovered = self._do(effects[0])
         except StorageError as error:
             # A log that was full is as it was. An arriving tree that does not fit its digest has replaced nothing.
             return [Report(effects[0], error, is_fatal=self._is_fatal(effects[0], error))]
+        except MemoryError:
+            return [Report(effects[0], memory_gone(self._store.directory.root), is_fatal=True)]
         took_ms = (time.perf_counter() - started_s) * 1000
         return [Report(effect, None, False, recovered, took_ms) for effect in effects]
 
@@ -176,6 +180,7 @@ class Disk:
         elif isinstance(effect, Install):
             return self._install(effect)
         elif isinstance(effect, Cut):
+            failpoints.hit("sync.cut.before")
             self._store.log.truncate_after(effect.zxid)
         elif isinstance(effect, Probe):
             self._store.log.set_epochs(self._store.log.epochs)
@@ -195,18 +200,27 @@ class Disk:
         begin, incoming = self._incoming
         sessions = {number: SessionRecord(timeout_ms, password) for number, timeout_ms, password in effect.sessions}
         incoming.finish(Mark(begin.zxid, begin.digest, begin.crc, restarts_log=True), sessions)
+        failpoints.hit("incoming.before_load")
         incoming.load()  # What does not fit its digest ends here, with the old tree in its place.
         with self._tree_lock:
             self._incoming = None
-            return self._store.install(incoming)
+            failpoints.hit("incoming.before_install")
+            recovered = self._store.install(incoming)
+            failpoints.hit("incoming.after_install")
+            return recovered
 
 
 def put_fact(log: Log, effect: Promise | Adopt | Belong) -> None:
     """Put what a server has promised, or where it belongs, on disk. Raises StorageError."""
     epochs = log.epochs
     if isinstance(effect, Belong):
+        failpoints.hit("discovery.belong")
         log.set_ensemble_id(effect.ensemble_id)
     elif isinstance(effect, Promise):
+        failpoints.hit("discovery.promise.before")
         log.set_epochs(epochs._replace(accepted=effect.epoch))
+        failpoints.hit("discovery.promise.after")
     else:
-        log.set_epochs(Epochs(max(effect.epoch, epochs.accepted), effect.epoch))
+        failpoints.hit("discovery.adopt.before")
+        log.set_epochs(Epochs(max(effect.epoch, epochs.accepted), effect.epoch), enrols=effect.enrols)
+        failpoints.hit("discovery.adopt.after")

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import trio
 
+from zkstore import failpoints
 from zkstore.errors import DiskFullError, InvariantError, StorageError
 from zkstore.net.certificates import Certificates
 from zkstore.net.listeners import Listener
@@ -27,6 +28,7 @@ from zkstore.server.checkpoints import Checkpoints
 from zkstore.server.disk import Disk, Probe, Report
 from zkstore.server.ensemble_config import EnsembleConfig
 from zkstore.server.pipeline import Summary
+from zkstore.server.roster import Roster
 from zkstore.server.sealing import Sealing
 from zkstore.server.tally import Tally
 from zkstore.server.tree_sender import TreeSender
@@ -60,7 +62,6 @@ from zkstore.zab.effects import (
     SendSnapshot,
     Stop,
 )
-from zkstore.zab.membership import Membership
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class EnsembleHost:
         self._read_clocks: Callable[[], None] = lambda: None
         self._trees = TreeSender(store, checkpoints, self.links)
         self._asked_of_disk: list[DiskEffect] = []
-        self._memberships: tuple[Membership | None, ...] = ()
+        self._roster = Roster(self._peer, self.links, config)
         self._leader_link = 0
         self._is_paused = False
         self._sealing = sealing = Sealing(member, self._carry_out)
@@ -134,18 +135,18 @@ class EnsembleHost:
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             **on_disk,
             Install: self._install,
-            Gossip: lambda effect: self.links.gossip(effect.to, effect.vote),
+            Gossip: self._gossip,
             Dial: self._dial,
             Send: lambda effect: self.links.send(effect.link, effect.message),
             HangUp: lambda effect: self.links.hang_up(effect.link, effect.reason),
             SendSnapshot: self._begin_snapshot,
             Note: lambda effect: logger.info("%s", effect.text),
-            Lead: lambda effect: self._serve(f"this server leads epoch {effect.epoch}", leads=True),
+            Lead: self._lead,
             Follow: self._follow,
             Look: self._look,
             Stop: self._stop,
         }
-        self._follow_membership()
+        self._roster.follow()
 
     # --- the service's ----------------------------------------------------------------------------
 
@@ -190,14 +191,14 @@ class EnsembleHost:
     def tick(self) -> None:
         """Some time has passed, and the member knows of it."""
         now_ms = self._replica.now_ms
-        self._follow_membership()
+        self._roster.follow()
         if self._probe_at_ms is not None and now_ms >= self._probe_at_ms:
             self._probe_at_ms = None
             self._disk.submit([Probe()])
         if self._complain_at_ms is not None and now_ms >= self._complain_at_ms:
             self._complain_at_ms = None
             if self._peer.role == LOOKING:
-                logger.warning("no clients are served yet: %s", self._whom_it_waits_for())
+                logger.warning("%s yet: %s", self._who_is_not_served, self._whom_it_waits_for())
 
     def next_tick_s(self, longest_s: float) -> float:
         """How long to sleep until the member's next tick."""
@@ -208,9 +209,9 @@ class EnsembleHost:
 
     async def resign(self) -> None:
         """Where others can lead: have one of them do it, and tell all that this server goes. Takes 3 s at most."""
-        if self._peer.role == LEADING and self._peer.config.voters != {self._config.server_id}:
+        if self._peer.config.voters != {self._config.server_id}:
             self._read_clocks()
-            self._member.hand_over()
+            self._member.hand_over(retires=True)
             self._settle()
             with trio.move_on_after(_RESIGN_S_MAX):
                 while self._peer.role == LEADING:
@@ -235,6 +236,8 @@ class EnsembleHost:
     def _carry_out(self) -> None:
         """Do what the member asks for. Its segments leave for the followers first, and then for the disk."""
         self._take_effects()
+        if self._asked_of_disk:
+            failpoints.hit("ensemble.before_send")
         self.links.flush()
         asked = self._asked_of_disk
         if asked:
@@ -242,6 +245,7 @@ class EnsembleHost:
                 segment = asked[-1].segment
                 self.tally.proposed(len(segment.data))
                 self._sealing.proposed(segment)
+            failpoints.hit("ensemble.before_disk")
             self._disk.submit(asked)
             asked.clear()
             if not self._is_paused and self._peer.backlog_bytes > _BACKLOG_BYTES_MAX:
@@ -251,7 +255,12 @@ class EnsembleHost:
         self._checkpoints.hold()
         self._asked_of_disk.append(effect)
 
+    def _gossip(self, effect: Gossip) -> None:
+        failpoints.hit("election.vote")
+        self.links.gossip(effect.to, effect.vote)
+
     def _dial(self, effect: Dial) -> None:
+        failpoints.hit("discovery.dial")
         if self._nursery is not None:
             self._leader_link, self._is_paused = effect.link, False
             self.links.dial(effect.link, effect.server_id)
@@ -260,7 +269,12 @@ class EnsembleHost:
         if self._nursery is not None:
             self._nursery.start_soon(self._send_tree, effect.link)
 
+    def _lead(self, effect: Lead) -> None:
+        failpoints.hit("election.lead")
+        self._serve(f"this server leads epoch {effect.epoch}", leads=True)
+
     def _follow(self, effect: Follow) -> None:
+        failpoints.hit("election.follow")
         how = "follows" if effect.votes else "observes"
         self._serve(f"this server {how} server {effect.leader}, which leads epoch {effect.epoch}", leads=False)
 
@@ -271,7 +285,8 @@ class EnsembleHost:
         self.serving.set()
 
     def _look(self, effect: Look) -> None:
-        logger.info("no clients are served until there is a leader: %s", effect.reason)
+        failpoints.hit("election.look")
+        logger.info("%s until there is a leader: %s", self._who_is_not_served, effect.reason)
         self._complain_at_ms = self._replica.now_ms + _PATIENT_WITH_OTHERS_MS
         self.tally.looks(self._replica.now_ms)
 
@@ -283,23 +298,11 @@ class EnsembleHost:
         self._is_paused = is_paused
         self.links.pause(self._leader_link, is_paused)
 
-    def _follow_membership(self) -> None:
-        """Dial those who belong to the ensemble now, or will if the change that is under way is agreed on."""
-        ensemble_id = self._peer.ensemble_id
-        if ensemble_id is not None:
-            self.links.greeting.ensemble_id = ensemble_id
-        memberships = (self._peer.config, self._peer.pending_config)
-        if memberships == self._memberships:
-            return
-        self._memberships = memberships
-        self.links.set_members(
-            {
-                server_id: [(address.host, address.peer_port) for address in named.addresses]
-                for members in memberships
-                if members is not None
-                for server_id, named in members.by_id.items()
-            }
-        )
+    @property
+    def _who_is_not_served(self) -> str:
+        if self._replica.settings.read_only_mode:
+            return "only clients that ask for read-only service are served"
+        return "no clients are served"
 
     def _whom_it_waits_for(self) -> str:
         others = sorted(self._peer.config.voters - {self._config.server_id})
@@ -329,6 +332,7 @@ class EnsembleHost:
                 if isinstance(effect, Append):
                     self.segments += 1
                     self.sync_ms.add(report.took_ms)
+                failpoints.hit("ensemble.before_ack")
                 self._member.done(effect)
         if self._is_paused and self._peer.backlog_bytes < _BACKLOG_BYTES_MAX // 2:
             self._pause(False)
@@ -348,6 +352,7 @@ class EnsembleHost:
         self._probe_at_ms = self._replica.now_ms + _PROBE_EVERY_MS
         if isinstance(report.effect, Probe):
             return
+        failpoints.hit("ensemble.disk_failed")
         logger.error("this server takes no part until its disk takes writes. %s", error)
         self._checkpoints.go_on(self._replica.tree)
         self._member.failed(report.effect, isinstance(error, DiskFullError), str(error))

@@ -29,9 +29,11 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Final
 
+from zkstore import failpoints
 from zkstore.errors import DiskFullError, InvariantError, StorageError
 from zkstore.replica.member import Member
 from zkstore.server.disk import put_fact
+from zkstore.storage.directory import memory_gone
 from zkstore.storage.store import Store
 from zkstore.zab.effects import Adopt, Append, Belong, Effect, Note, Promise, Stop
 
@@ -201,7 +203,9 @@ class Pipeline:
                 self._worth_gathering = count
             self.sync_ms.add(sync_ms)
             self.segments += 1
+            failpoints.hit("pipeline.before_apply")
             self._member.done(append)
+            failpoints.hit("pipeline.after_apply")
             if self._full:
                 self._full = False
                 logger.warning("the disk has space again: writes are served")
@@ -242,7 +246,10 @@ class Pipeline:
         started_s = time.perf_counter()
         error: StorageError | None = None
         try:
+            failpoints.hit("pipeline.before_append")
             self._store.append([append.segment])
         except StorageError as failure:
             error = failure
+        except MemoryError:
+            error = memory_gone(self._store.directory.log)
         return append, error, (time.perf_counter() - started_s) * 1000

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from zkstore import failpoints
 from zkstore.replica.member import Member
 from zkstore.wire.segment import Segment
 
@@ -31,6 +32,7 @@ class Sealing:
 
     def proposed(self, segment: Segment) -> None:
         """The newest segment: as many txns are likely to come again when it is answered."""
+        failpoints.hit("sealing.proposed")
         self._worth_gathering = min(segment.last_zxid - segment.first_zxid + 1, _WORTH_GATHERING_MAX)
 
     def gather(self) -> None:

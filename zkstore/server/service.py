@@ -24,7 +24,7 @@ from typing import Final
 
 import trio
 
-from zkstore import limits
+from zkstore import failpoints, limits
 from zkstore.errors import ConfigError, DiskFullError
 from zkstore.model import zxid
 from zkstore.net.certificates import Certificates
@@ -212,6 +212,7 @@ class Service:
         tree = self.replica.tree
         if tree.dirty_count and tree.zxid:
             await self.checkpoints.write()
+        failpoints.hit("service.before_note")
         self.clean_note = CleanNote(tree.zxid, tree.digest, _time_ms())
 
     def _read_clocks(self) -> None:
@@ -255,15 +256,9 @@ async def open_service(config: Config, words_of: WordsOf) -> AsyncIterator[Servi
     started_s = time.perf_counter()
     descriptors.raise_limit()
     admission = entrance.load(config)
-    store = Store.open(
-        config.data_dir,
-        log_directory=config.data_log_dir,
-        history_bytes_max=config.history_bytes_max,
-        snapshots_kept=config.snapshots_kept,
-    )
+    store, recovered = boot.open_store(config)
     service: Service | None = None
     try:
-        recovered = boot.recover(config, store)
         _tell_recovery(recovered, (time.perf_counter() - started_s) * 1000)
         service = Service(config, admission, store, recovered, words_of)
         _settle_interpreter()
@@ -335,6 +330,8 @@ def _replica_settings(config: Config, admission: Entrance) -> ReplicaSettings:
         requests=throttles.requests(config),
         reconfig_enabled=config.reconfig_enabled,
         read_only_mode=config.read_only_mode,
+        local_sessions=config.local_sessions and config.ensemble is not None,
+        local_sessions_upgrading=config.local_sessions_upgrading,
         enforce_quota=config.enforce_quota,
     )
 

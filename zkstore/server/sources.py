@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from zkstore import failpoints
 from zkstore.errors import ConfigError
 from zkstore.server import properties
 
@@ -84,7 +85,7 @@ def from_environ(environ: Mapping[str, str]) -> list[Given]:
     return [
         Given(name.removeprefix(PREFIX).lower(), value.strip(), name)
         for name, value in environ.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and name != failpoints.VARIABLE
     ]
 
 

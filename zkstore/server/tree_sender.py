@@ -6,6 +6,7 @@ import logging
 
 import trio
 
+from zkstore import failpoints
 from zkstore.errors import StorageError
 from zkstore.net.peer_links import PeerLinks
 from zkstore.net.snapshot_pump import send_snapshot
@@ -38,6 +39,7 @@ class TreeSender:
             raise StorageError("no snapshot could be made for a learner", where=self._store.directory.root)
         mark, began_s = outgoing.mark, trio.current_time()
         sessions = [(number, one.timeout_ms, one.password) for number, one in outgoing.sessions.items()]
+        failpoints.hit("sync.tree.begin")
         begin = SnapshotBegin(SNAPSHOT_BEGIN, mark.zxid, mark.crc, mark.digest)
         try:
             is_sent = await send_snapshot(self._links, link, begin, outgoing.rows(), sessions)

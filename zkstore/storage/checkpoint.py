@@ -16,11 +16,13 @@ from typing import Any
 
 import lmdb
 
+from zkstore import failpoints
+from zkstore.errors import StorageError
 from zkstore.model.tree import SessionRecord, Tree
 from zkstore.storage import image
-from zkstore.storage.directory import sync_directory
-from zkstore.storage.env import MAP_BYTES, Environment, translated
-from zkstore.storage.image import Mark
+from zkstore.storage.directory import sync_directory, translating
+from zkstore.storage.env import MAP_BYTES, Environment, lmdb_error, translated
+from zkstore.storage.image import Counts, Mark
 
 
 class Checkpoint:
@@ -56,7 +58,7 @@ class Checkpoint:
         """The tree, its digest compared; None where there is none. Raises FormatTooNewError and DamageError."""
         if not self.exists():
             return None
-        with self._opened() as env:
+        with self._opened(checks_pages=True) as env:
             return image.load(env)
 
     def copy_to(self, path: Path) -> None:
@@ -69,12 +71,23 @@ class Checkpoint:
     def begin(self) -> None:
         """Open the environment and a batch."""
         assert self._env is None, "a checkpoint is under way already"
-        self._env = Environment(self.path, image.DATABASES, map_bytes=self._map_bytes)
-        self._batch = self._env.begin()
+        failpoints.hit("checkpoint.begin")
+        env = Environment(self.path, image.DATABASES, map_bytes=self._map_bytes)
+        try:
+            self._batch = env.begin()
+        except StorageError:
+            env.close()
+            raise
+        self._env = env
 
     def put(self, znodes: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Some changed znodes as (path, record), None for a deleted one; some 500 at a time keep others alive."""
-        self._do(lambda env: image.write_znodes(env, self._batch, znodes))
+
+        def write(env: Environment) -> None:
+            failpoints.hit("checkpoint.put", lmdb_error)
+            image.write_znodes(env, self._batch, znodes)
+
+        self._do(write)
 
     def put_for_good(self, znodes: Sequence[tuple[bytes, bytes]]) -> None:
         """Some znodes of a tree that arrives whole, and that counts for nothing before its mark is there: nothing of
@@ -83,19 +96,24 @@ class Checkpoint:
         env = self._env
         assert env is not None, "no checkpoint is under way"
         try:
+            failpoints.hit("incoming.rows.before_commit", lmdb_error)
             self._batch.commit()
+            failpoints.hit("incoming.rows.after_commit")
         except lmdb.Error as error:
             self._close()
             raise translated(error, self.path) from error
         self._steps = []
         self._batch = env.begin()
 
-    def finish(self, mark: Mark, sessions: dict[int, SessionRecord]) -> None:
+    def finish(self, mark: Mark, sessions: dict[int, SessionRecord], counts: Counts | None = None) -> None:
         """Everything put is on disk and is the tree as of `mark`."""
 
         def commit(env: Environment) -> None:
-            image.write_mark(env, self._batch, mark, sessions)
+            failpoints.hit("checkpoint.finish.before_mark", lmdb_error)
+            image.write_mark(env, self._batch, mark, sessions, counts)
+            failpoints.hit("checkpoint.finish.before_commit", lmdb_error)
             self._batch.commit()
+            failpoints.hit("checkpoint.finish.after_commit")
 
         self._do(commit)
         self._close()
@@ -111,29 +129,43 @@ class Checkpoint:
     def replace_by(self, path: Path) -> None:
         """The environment in another directory becomes the checkpoint; the old one is gone.
 
-        A crash leaves either, or neither in place; then `finish_replacing` puts the new one there.
+        A crash leaves either, or neither in place; then `finish_replacing` puts the new one there. So does an error:
+        raises StorageError.
         """
         assert self._env is None, "a checkpoint is under way"
         shutil.rmtree(self._doomed, ignore_errors=True)
-        if self.path.exists():
-            self.path.rename(self._doomed)
-        path.rename(self.path)
-        sync_directory(self.path.parent)
+        with translating(self.path):
+            failpoints.hit("checkpoint.replace.before_move")
+            if self.path.exists():
+                self.path.rename(self._doomed)
+            failpoints.hit("checkpoint.replace.between")
+            path.rename(self.path)
+            failpoints.hit("checkpoint.replace.before_sync")
+            sync_directory(self.path.parent)
+        failpoints.hit("checkpoint.replace.before_remove")
         shutil.rmtree(self._doomed, ignore_errors=True)
 
+    def is_being_replaced(self) -> bool:
+        """Whether a crash interrupted a `replace_by`, for `finish_replacing` to finish it."""
+        return self._doomed.exists()
+
     def finish_replacing(self, path: Path) -> None:
-        """Finish a `replace_by` that a crash interrupted between its two steps; else nothing."""
-        if self._doomed.exists() and not self.path.exists():
-            path.rename(self.path)
-            sync_directory(self.path.parent)
+        """Finish a `replace_by` that a crash interrupted between its two steps; else nothing. Raises StorageError."""
+        with translating(self.path):
+            if self._doomed.exists() and not self.path.exists():
+                path.rename(self.path)
+                sync_directory(self.path.parent)
         shutil.rmtree(self._doomed, ignore_errors=True)
 
     def move_to(self, path: Path) -> None:
-        """Put what is here aside, in place of what lies there."""
-        if self.path.exists():
-            shutil.rmtree(path, ignore_errors=True)
-            self.path.rename(path)
-            sync_directory(self.path.parent)
+        """Put what is here aside, in place of what lies there. Raises StorageError."""
+        with translating(self.path):
+            if self.path.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                failpoints.hit("checkpoint.aside.before_rename")
+                self.path.rename(path)
+                failpoints.hit("checkpoint.aside.after_rename")
+                sync_directory(self.path.parent)
 
     @property
     def _doomed(self) -> Path:
@@ -142,9 +174,11 @@ class Checkpoint:
     # --- inside -----------------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self) -> Iterator[Environment]:
+    def _opened(self, *, checks_pages: bool = False) -> Iterator[Environment]:
         assert self._env is None, "the checkpoint is being written"
-        env = Environment(self.path, image.DATABASES, map_bytes=self._map_bytes, read_only=True)
+        env = Environment(
+            self.path, image.DATABASES, map_bytes=self._map_bytes, read_only=True, checks_pages=checks_pages
+        )
         try:
             yield env
         finally:

@@ -5,6 +5,7 @@
     tree/           LMDB: the checkpoint
     tree.incoming/  a checkpoint that is being received or restored, until it replaces tree/
     tree.damaged/   a checkpoint that could not be read, kept for whoever wants to know why
+    damaged-*/      all that was here when a member of an ensemble began anew, see `aside`
     snapshots/      compact copies of tree/, one directory each, named by zxid in 16 hex digits
     lock            held by the one server that owns the directory
     clean           note of an orderly stop
@@ -20,10 +21,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from zkstore import failpoints
 from zkstore.errors import DamageError, DirectoryUnusableError, DiskFullError, FormatTooNewError, StorageError
 
 FORMAT_VERSION: Final = 1
@@ -32,6 +36,7 @@ _OURS: Final = frozenset(
     {"format", "log", "tree", "tree.incoming", "tree.damaged", "snapshots", "lock", "clean", "opening", "myid"}
 )
 _HARMLESS: Final = frozenset({"lost+found", "samples"})
+ASIDE_PREFIX: Final = "damaged-"
 _APACHE: Final = "version-2"
 
 FULL_CODES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -146,7 +151,9 @@ def write_format(directory: DataDirectory, store_id: bytes) -> None:
     content = json.dumps(
         {"what": "zkstore data directory", "format_version": FORMAT_VERSION, "store_id": store_id.hex()}
     )
+    failpoints.hit("format.before_write")
     replace_file(directory.format, content.encode() + b"\n")
+    failpoints.hit("format.after_write")
 
 
 def refuse_newer(found: int, known: int, where: Path) -> None:
@@ -174,7 +181,9 @@ def make_directory(path: Path) -> None:
                 "not a directory", where=path, advice="Name another one, or move the file away"
             )
         for child in reversed(missing):
+            failpoints.hit("directory.make.before")
             child.mkdir(mode=0o700, exist_ok=True)
+            failpoints.hit("directory.make.after")
             sync_directory(child.parent)
     except OSError as error:
         raise _unusable(path, error) from error
@@ -182,6 +191,7 @@ def make_directory(path: Path) -> None:
 
 def sync_directory(path: Path) -> None:
     """The names in a directory survive a loss of power."""
+    failpoints.hit("directory.sync")
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -191,6 +201,7 @@ def sync_directory(path: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """A file's content survives a loss of power; its name needs `sync_directory`."""
+    failpoints.hit("file.sync")
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -202,9 +213,12 @@ def replace_file(path: Path, content: bytes) -> None:
     """A small file has this content, or after a crash its old one, never half of it. Raises StorageError."""
     draft = path.with_name(f".{path.name}.draft")
     try:
+        failpoints.hit("file.replace.before_write")
         draft.write_bytes(content)
         sync_file(draft)
+        failpoints.hit("file.replace.before_rename")
         draft.rename(path)
+        failpoints.hit("file.replace.after_rename")
         sync_directory(path.parent)
     except OSError as error:
         raise translated(error, path) from error
@@ -230,6 +244,24 @@ def translated(error: OSError, where: Path) -> StorageError:
     )
 
 
+@contextmanager
+def translating(where: Path) -> Iterator[None]:
+    """The system's errors meanwhile are raised as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, where) from error
+
+
+def memory_gone(where: Path) -> StorageError:
+    """No memory, in words for people."""
+    return StorageError(
+        "no memory is left",
+        where=where,
+        advice="Give the server more (the container's limit, ulimit -v); what was acknowledged is on disk",
+    )
+
+
 def disk_full(where: Path) -> DiskFullError:
     """No space, in words for people."""
     return DiskFullError(
@@ -247,7 +279,7 @@ def _refuse_foreign(root: Path) -> None:
         raise _unusable(root, error) from error
     if "format" in names:
         return
-    foreign = sorted(name for name in names - _OURS - _HARMLESS if not name.startswith("."))
+    foreign = sorted(name for name in names - _OURS - _HARMLESS if not name.startswith((".", ASIDE_PREFIX)))
     if _APACHE in foreign:
         raise DirectoryUnusableError(
             f"this directory holds the data of an Apache ZooKeeper server ({_APACHE}/), which is left alone",

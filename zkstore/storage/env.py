@@ -27,8 +27,10 @@ from typing import Any, Final, TypeVar
 
 import lmdb
 
+from zkstore import failpoints
 from zkstore.errors import DamageError, StorageError
-from zkstore.storage.directory import FULL_CODES, disk_full, make_directory, sync_directory
+from zkstore.storage import pages
+from zkstore.storage.directory import FULL_CODES, disk_full, make_directory, memory_gone, sync_directory, translating
 from zkstore.storage.directory import translated as system_error
 
 MAP_BYTES: Final = 256 << 20
@@ -57,6 +59,8 @@ class Environment:
     right where one caller at a time has the environment (checkpoint, snapshots), and frees a batch from the thread
     that began it.
 
+    With `checks_pages` the file's structure is looked at before LMDB trusts it; see `pages`.
+
     `is_blank` says of one opened for reading that whoever made it did not even come to make its databases.
 
     Raises DamageError where the files are not what LMDB wrote, DiskFullError, and StorageError for the rest.
@@ -73,6 +77,7 @@ class Environment:
         read_only: bool = False,
         readahead: bool = True,
         room_bytes: int = 0,
+        checks_pages: bool = False,
     ) -> None:
         self.path = path
         self._metasync = metasync
@@ -83,10 +88,16 @@ class Environment:
         # Held by a view and by growing. Where nothing else can happen meanwhile there is nothing to hold.
         self._mapping: AbstractContextManager[Any] = Lock() if shared else nullcontext()
         file = path / "data.mdb"
-        is_new = not file.exists()
+        with translating(file):
+            is_new = not file.exists()
         if not read_only:
             make_directory(path)
+        if checks_pages and not is_new:
+            pages.check(file)
         try:
+            failpoints.hit("environment.open", lmdb_error)
+            if is_new and not read_only:
+                _create(file, databases, map_bytes)
             self._env = lmdb.open(
                 str(path),
                 map_size=map_bytes if is_new else max(map_bytes, file.stat().st_size * 2),
@@ -98,7 +109,7 @@ class Environment:
                 lock=shared and not read_only,
                 metasync=metasync,
                 readahead=readahead,
-                meminit=False,
+                # With meminit=False pages would hold whatever this process's memory did before, passwords included.
             )
         except lmdb.Error as error:
             raise translated(error, path) from error
@@ -118,8 +129,6 @@ class Environment:
         except StorageError:
             self.close()
             raise
-        if is_new and not read_only:
-            sync_directory(path)
 
     def close(self) -> None:
         """Unmap the files; whatever was written stays. Closing twice is harmless."""
@@ -158,7 +167,9 @@ class Environment:
         """
         self._refuse_distrusted()
         try:
+            failpoints.hit("environment.sync.before")
             os.fdatasync(self._descriptor)
+            failpoints.hit("environment.sync.after")
         except OSError as error:
             self.distrust()
             raise StorageError(
@@ -179,6 +190,7 @@ class Environment:
     def begin(self) -> Any:
         """A write batch that outlives one call; who begins it handles LMDB's errors (`translated`) and `grow`s."""
         try:
+            failpoints.hit("environment.begin", lmdb_error)
             return self._env.begin(write=True)
         except lmdb.Error as error:
             raise translated(error, self.path) from error
@@ -197,6 +209,7 @@ class Environment:
         """Double the map. No batch may be open."""
         with self._mapping:
             try:
+                failpoints.hit("environment.grow", lmdb_error)
                 self._env.set_mapsize(self.map_bytes * 2)
             except lmdb.Error as error:
                 raise translated(error, self.path) from error
@@ -216,6 +229,7 @@ class Environment:
     def copy_to(self, path: Path) -> None:
         """A compact copy of the whole environment into an existing, empty directory; the interpreter stays free."""
         try:
+            failpoints.hit("snapshot.copy", lmdb_error)
             self._env.copy(str(path), compact=True)
         except lmdb.Error as error:
             raise translated(error, path) from error
@@ -229,7 +243,9 @@ class Environment:
         end = os.fstat(self._descriptor).st_size
         if end - used < self._room_bytes // 2:
             with suppress(OSError):
+                failpoints.hit("environment.zeros.before")
                 os.pwrite(self._descriptor, bytes(self._room_bytes), end)
+                failpoints.hit("environment.zeros.after")
 
     def _open_databases(self, names: tuple[bytes, ...], read_only: bool) -> dict[bytes, Any]:
         if read_only:
@@ -251,6 +267,32 @@ class Environment:
             raise DamageError(f"the file has {found} bytes where {needed} were written", where=file)
 
 
+def _create(file: Path, databases: tuple[bytes, ...], map_bytes: int) -> None:
+    """An environment with empty databases, under its name only when all of it is on disk.
+
+    LMDB itself writes the first meta pages of a new file without a sync: a loss of power would leave a file of zeros,
+    which LMDB refuses ever after. Raises lmdb.Error and StorageError.
+    """
+    draft = file.with_name(f".{file.name}.draft")
+    with translating(file):
+        draft.unlink(missing_ok=True)
+        env = lmdb.open(str(draft), subdir=False, lock=False, mode=0o600, map_size=map_bytes, max_dbs=len(databases))
+        try:
+            with env.begin(write=True) as batch:
+                for name in databases:
+                    env.open_db(name, txn=batch)
+        finally:
+            env.close()
+        draft.rename(file)
+        sync_directory(file.parent)
+
+
+def lmdb_error(code: int) -> lmdb.Error:
+    """What LMDB raises where the system answers with that error."""
+    kind = {errno.ENOSPC: lmdb.DiskError, errno.ENOMEM: lmdb.MemoryError}.get(code, lmdb.Error)
+    return kind(f"mdb_env: {os.strerror(code)}")
+
+
 def translated(error: lmdb.Error, where: Path) -> StorageError:
     """LMDB's error as one of ours."""
     text = str(error)
@@ -258,6 +300,8 @@ def translated(error: lmdb.Error, where: Path) -> StorageError:
         return disk_full(where)
     if os.strerror(errno.EIO) in text and shutil.disk_usage(where).free < _NEARLY_FULL_BYTES:
         return disk_full(where)  # LMDB's words for a write that was cut short
+    if isinstance(error, lmdb.MemoryError):
+        return memory_gone(where)
     if isinstance(error, _DAMAGE):
         return DamageError(f"not a readable LMDB environment ({text})", where=where)
     return StorageError(f"the disk refused ({text})", where=where, advice="Check the disk and the system's log")

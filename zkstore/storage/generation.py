@@ -22,6 +22,7 @@ from struct import error as StructError
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from zkstore import failpoints
 from zkstore.errors import DamageError, StorageError
 from zkstore.storage.directory import replace_file, translated
 
@@ -50,6 +51,7 @@ def create(path: Path) -> None:
     """Make the file for a new log. Raises StorageError."""
     first = Generation(0, True, os.urandom(KEY_BYTES))
     replace_file(path, first.encode() + bytes(_SLOT_BYTES))
+    failpoints.hit("log.generation.created")
 
 
 class GenerationFile:
@@ -83,8 +85,11 @@ class GenerationFile:
         """A new generation, on disk when this returns. Raises StorageError; which of the two holds is unknown then."""
         following = Generation(self.current.number + 1, is_closed, os.urandom(KEY_BYTES))
         try:
+            failpoints.hit("log.generation.before_write")
             os.pwrite(self._descriptor, following.encode(), following.number % 2 * _SLOT_BYTES)
+            failpoints.hit("log.generation.before_sync")
             os.fdatasync(self._descriptor)
+            failpoints.hit("log.generation.after_sync")
         except OSError as error:
             # Not a DiskFullError: that one says that nothing happened and all goes on.
             raise StorageError(str(translated(error, self.path))) from error

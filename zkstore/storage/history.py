@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zkstore import failpoints
 from zkstore.errors import DamageError
 from zkstore.storage.log import Link, Log
 from zkstore.wire.segment import Segment
@@ -34,6 +35,7 @@ class LogHistory:
 
     def read(self, after_zxid: int, bytes_max: int) -> list[Segment]:
         """See `Log.read_some`; nothing where what follows was purged."""
+        failpoints.hit("sync.history_read")
         try:
             return self._log.read_some(after_zxid, bytes_max)
         except DamageError:

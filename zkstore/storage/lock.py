@@ -11,6 +11,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from zkstore import failpoints
 from zkstore.errors import DirectoryInUseError, DirectoryUnusableError
 
 
@@ -24,6 +25,7 @@ class DirectoryLock:
     def __init__(self, root: Path) -> None:
         self._path = root / "lock"
         try:
+            failpoints.hit("lock.before_open")
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DirectoryUnusableError(
@@ -39,6 +41,7 @@ class DirectoryLock:
             raise DirectoryInUseError(
                 f"in use by {holder}", where=root, advice="Stop that server first, or name another data directory"
             ) from error
+        failpoints.hit("lock.taken")
         with suppress(OSError):  # the lock holds on a full disk, too, only without a name
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

@@ -20,12 +20,14 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from zkstore import failpoints
 from zkstore.errors import DamageError, StorageError
 from zkstore.storage import generation, salvage
 from zkstore.storage.directory import make_directory, refuse_newer, replace_file
-from zkstore.storage.env import MAP_BYTES, Environment
+from zkstore.storage.env import MAP_BYTES, Environment, lmdb_error
 from zkstore.storage.generation import GenerationFile
 from zkstore.wire import segment as segments_
+from zkstore.wire.messages import ENROLLED, FRESH
 from zkstore.wire.segment import Segment
 
 FORMAT_VERSION: Final = 1
@@ -54,6 +56,13 @@ class Epochs(NamedTuple):
 
     accepted: int
     current: int
+
+
+class Facts(NamedTuple):
+    """What a log says besides its segments."""
+
+    epochs: Epochs
+    ensemble_id: bytes | None
 
 
 class Log:
@@ -85,6 +94,7 @@ class Log:
                 read_only=read_only,
                 readahead=False,
                 room_bytes=_ROOM_BYTES,
+                checks_pages=True,
             )
         except StorageError:
             self._generation.close()
@@ -103,7 +113,8 @@ class Log:
         self._meta = self._env.databases[b"meta"]
         format_version = self._get(b"format_version")
         if format_version is None and not read_only:
-            self._put({b"format_version": FORMAT_VERSION, b"epochs": Epochs(0, 0), b"start": Link(0, 0)})
+            new = {b"epochs": Epochs(0, 0), b"start": Link(0, 0), b"enrolment": FRESH}
+            self._put({b"format_version": FORMAT_VERSION, **new})
         else:
             refuse_newer(format_version or 0, FORMAT_VERSION, self.path)
         self.start = self.stored_start()
@@ -119,19 +130,29 @@ class Log:
             self.awaiting = found
             return
         if found:
+            failpoints.hit("log.salvage.found")
             replace_file(self._spare, b"".join(salvage.wrap(segment, current.key) for segment in found))
+            failpoints.hit("log.salvage.kept")
             self._put_segments(found)
+            failpoints.hit("log.salvage.put")
         self.salvaged = found
         self._end_generation()
+        if found:
+            failpoints.hit("log.salvage.before_remove")
         self._spare.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the files; what is in them needs no salvage. Raises StorageError if that cannot be had."""
         try:
             if not self._read_only and self._env.is_trusted:
+                failpoints.hit("log.close.before")
                 self._end_generation(is_closing=True)
         finally:
             self._let_go()
+
+    def abandon(self) -> None:
+        """Let go of the files as a process does that dies: nothing is brought to an end."""
+        self._let_go()
 
     def _let_go(self) -> None:
         self._env.close()
@@ -167,8 +188,10 @@ class Log:
         try:
             self._put_segments(segments)
             is_done = True
+            failpoints.hit("log.append.after_sync")
         finally:
             if not is_done and self._env.is_trusted:
+                failpoints.hit("log.append.after_failure")
                 self._end_generation()  # whole segments may lie in the file already
         self.end = Link(end_zxid, end_crc)
 
@@ -246,6 +269,7 @@ class Log:
         database = self._segments
 
         def drop(batch: Any) -> tuple[int, Link]:
+            failpoints.hit("log.drop.before_write", lmdb_error)
             cursor = batch.cursor(db=database)
             start, count = self.start, 0
             found = cursor.first()
@@ -261,9 +285,11 @@ class Log:
                 start, count = Link(following.prev_zxid, following.prev_crc), count + 1
             if count:
                 batch.put(b"start", msgpack.packb(start), db=self._meta)
+            failpoints.hit("log.drop.before_sync", lmdb_error)
             return count, start
 
         count, self.start = self._env.write(drop)
+        failpoints.hit("log.drop.after_sync")
         return count
 
     def truncate_after(self, zxid: int) -> None:
@@ -277,27 +303,32 @@ class Log:
         database = self._segments
 
         def drop(batch: Any) -> None:
+            failpoints.hit("log.cut.before_write", lmdb_error)
             cursor = batch.cursor(db=database)
             found = cursor.set_range(_KEY.pack(zxid + 1))
             while found:
                 cursor.delete()
                 found = bool(cursor.key())
+            failpoints.hit("log.cut.before_sync", lmdb_error)
 
         self._end_generation()  # before, so that there is no moment when a part of them could come back
         self._env.write(drop)
         self._env.sync()
+        failpoints.hit("log.cut.after_sync")
         self.end = Link(zxid, crc)
 
     def restart(self, start: Link) -> None:
         """Drop all segments: the next one continues `start`, the state of a tree that came from elsewhere."""
 
         def replace(batch: Any) -> None:
+            failpoints.hit("log.restart.before_write", lmdb_error)
             batch.drop(self._segments, delete=False)
             batch.put(b"start", msgpack.packb(start), db=self._meta)
 
         self._end_generation()
         self._env.write(replace)
         self._env.sync()
+        failpoints.hit("log.restart.after_sync")
         self.start = self.end = start
 
     # --- facts ------------------------------------------------------------------------------------
@@ -307,9 +338,21 @@ class Log:
         """What this server promised; zeros in a new log."""
         return Epochs(*(self._get(b"epochs") or (0, 0)))
 
-    def set_epochs(self, epochs: Epochs) -> None:
-        """Promise; on disk when this returns."""
-        self._put({b"epochs": epochs})
+    def set_epochs(self, epochs: Epochs, *, enrols: bool = False) -> None:
+        """Promise; on disk when this returns. If it `enrols`, this server has a vote from now on."""
+        failpoints.hit("log.epochs.before_write")
+        self._put({b"epochs": epochs, b"enrolment": ENROLLED} if enrols else {b"epochs": epochs})
+        failpoints.hit("log.epochs.after_sync")
+
+    @property
+    def enrolment(self) -> int | None:
+        """FRESH, LOST or ENROLLED of `wire.messages`; None in a log from before this was put down."""
+        value: int | None = self._get(b"enrolment")
+        return value
+
+    def set_enrolment(self, enrolment: int) -> None:
+        """Whether what this server says counts in its ensemble; on disk when this returns."""
+        self._put({b"enrolment": enrolment})
 
     @property
     def ensemble_id(self) -> bytes | None:
@@ -346,19 +389,24 @@ class Log:
 
     def _put(self, values: dict[bytes, Any]) -> None:
         def put_all(batch: Any) -> None:
+            failpoints.hit("log.facts.before_write", lmdb_error)
             for name, value in values.items():
                 batch.put(name, msgpack.packb(value), db=self._meta)
 
         self._env.write(put_all)
+        failpoints.hit("log.facts.before_sync")
         self._env.sync()
+        failpoints.hit("log.facts.after_sync")
 
     def _put_segments(self, segments: Sequence[Segment]) -> None:
         key, database = self._generation.current.key, self._segments
         rows = [(_KEY.pack(segment.first_zxid), salvage.wrap(segment, key)) for segment in segments]
 
         def put_all(batch: Any) -> None:
+            failpoints.hit("log.append.before_write", lmdb_error)
             for zxid, stored in rows:
                 batch.put(zxid, stored, append=True, db=database)
+            failpoints.hit("log.append.before_sync", lmdb_error)
 
         self._env.write(put_all)
 
@@ -428,3 +476,22 @@ class Log:
         error = DamageError(message, where=self.path, advice=ADVICE)
         error.zxid = zxid
         return error
+
+
+def read_facts(path: Path) -> Facts:
+    """What a log that may be damaged says besides its segments. Raises StorageError where that cannot be read."""
+    env = Environment(path, (b"segments", b"meta"), shared=True, read_only=True)
+    try:
+        if env.is_blank:
+            raise DamageError("there is nothing in this log", where=path)
+        with env.view() as view:
+            meta = env.databases[b"meta"]
+            epochs, ensemble_id = (view.get(name, db=meta) for name in (b"epochs", b"ensemble_id"))
+        return Facts(
+            Epochs(*(msgpack.unpackb(epochs) if epochs else (0, 0))),
+            msgpack.unpackb(ensemble_id) if ensemble_id else None,
+        )
+    except (ValueError, TypeError) as error:
+        raise DamageError(f"the log's facts cannot be read ({error})", where=path) from error
+    finally:
+        env.close()

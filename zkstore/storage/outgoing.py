@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zkstore import failpoints
 from zkstore.model.tree import SessionRecord
 from zkstore.storage import image, snapshots
+from zkstore.storage.directory import translating
 from zkstore.storage.env import Environment
 from zkstore.storage.image import Mark
 from zkstore.storage.snapshots import Snapshot
@@ -48,6 +50,8 @@ class OutgoingTrees:
 
     def open(self, snapshot: Snapshot) -> Outgoing:
         """Begin to send a snapshot. Raises DamageError if its checksum does not fit, or it holds no tree."""
+        with translating(snapshot.path):
+            failpoints.hit("sync.tree.open")
         shared = self._open.get(snapshot.zxid)
         if shared is None or not shared.users:
             snapshots.check(snapshot)

@@ -15,6 +15,7 @@ from pathlib import Path
 from struct import error as StructError
 from typing import Final
 
+from zkstore import failpoints
 from zkstore.errors import DamageError
 from zkstore.model.apply import apply_segment
 from zkstore.model.tree import Tree
@@ -139,6 +140,7 @@ def _follow(tree: Tree, start: Link, log: Log, up_to_zxid: int | None, report: R
 
 
 def _replayed(tree: Tree, start: Link, log: Log, report: Report, up_to_zxid: int | None) -> Recovered:
+    failpoints.hit("recovery.replay")
     replayed = replay(tree, start, log, up_to_zxid=up_to_zxid)
     report.segments, report.txns = replayed.segments, replayed.txns
     return Recovered(tree, log.last(), report)
@@ -194,11 +196,13 @@ def _adopt(snapshot: Snapshot, checkpoint: Checkpoint, damaged: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     make_directory(draft)
     try:
+        failpoints.hit("recovery.adopt.before_copy")
         shutil.copyfile(snapshot.path / "data.mdb", draft / "data.mdb")
         sync_file(draft / "data.mdb")
         sync_directory(draft)
     except OSError as error:
         raise translated(error, draft) from error
+    failpoints.hit("recovery.adopt.after_copy")
     checkpoint.move_to(damaged)
     checkpoint.replace_by(draft)
 

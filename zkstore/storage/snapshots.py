@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from zkstore import failpoints
 from zkstore.errors import DamageError
 from zkstore.model.tree import Tree
 from zkstore.storage import image
 from zkstore.storage.checkpoint import Checkpoint
-from zkstore.storage.directory import bytes_below, make_directory, replace_file, sync_directory, sync_file, translated
+from zkstore.storage.directory import bytes_below, make_directory, replace_file, sync_directory, sync_file, translating
 from zkstore.storage.env import Environment
 from zkstore.storage.image import Mark
 
@@ -61,26 +62,36 @@ class Snapshots:
         draft = self.path / _DRAFT
         self._remove_draft()  # a crash may have left one
         try:
-            make_directory(draft)
-            checkpoint.copy_to(draft)
-            sync_file(draft / "data.mdb")
-            replace_file(draft / "checksum", b"%08x\n" % _checksum(draft / "data.mdb"))
-            draft.rename(snapshot.path)
-            sync_directory(self.path)
-        except OSError as error:
-            raise translated(error, self.path) from error
+            with translating(self.path):
+                failpoints.hit("snapshot.take.before")
+                make_directory(draft)
+                checkpoint.copy_to(draft)
+                failpoints.hit("snapshot.take.before_sync")
+                sync_file(draft / "data.mdb")
+                replace_file(draft / "checksum", b"%08x\n" % _checksum(draft / "data.mdb"))
+                failpoints.hit("snapshot.take.before_rename")
+                draft.rename(snapshot.path)
+                failpoints.hit("snapshot.take.after_rename")
+                sync_directory(self.path)
         finally:
             self._remove_draft()
         return snapshot
 
     def remove(self, zxid: int) -> None:
-        """Remove a snapshot; first its name, so that no half of it is ever taken for one."""
+        """Remove a snapshot; first its name, so that no half of it is ever taken for one. Raises StorageError."""
         self._remove_draft()
-        (self.path / f"{zxid:016x}").rename(self.path / _DRAFT)
+        with translating(self.path):
+            failpoints.hit("snapshot.remove.before_rename")
+            (self.path / f"{zxid:016x}").rename(self.path / _DRAFT)
+        failpoints.hit("snapshot.remove.after_rename")
         self._remove_draft()
 
     def _remove_draft(self) -> None:
-        shutil.rmtree(self.path / _DRAFT, ignore_errors=True)
+        """What has its draft's name on disk, too: else a power cut may bring back a snapshot's name without its files."""
+        if (self.path / _DRAFT).exists():
+            with translating(self.path):
+                sync_directory(self.path)
+            shutil.rmtree(self.path / _DRAFT, ignore_errors=True)
 
 
 def load(snapshot: Snapshot) -> tuple[Tree, Mark]:
@@ -105,6 +116,7 @@ def check(snapshot: Snapshot) -> None:
     """Compare a snapshot's file with its checksum. Raises DamageError."""
     file = snapshot.path / "data.mdb"
     try:
+        failpoints.hit("snapshot.check")
         written = int((snapshot.path / "checksum").read_text(), 16)
         found = _checksum(file)
     except (OSError, ValueError) as error:

@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from zkstore.errors import DamageError, StorageError
+from zkstore import failpoints
+from zkstore.errors import DamageError, MisplacedError, StorageError
 from zkstore.limits import HISTORY_BYTES_MAX
 from zkstore.model.tree import SessionRecord, Tree
 from zkstore.storage import directory as directory_
@@ -28,7 +29,7 @@ from zkstore.storage import probe, recovery, retention, snapshots
 from zkstore.storage.checkpoint import Checkpoint
 from zkstore.storage.directory import DataDirectory
 from zkstore.storage.env import MAP_BYTES
-from zkstore.storage.image import Mark
+from zkstore.storage.image import Counts, Mark
 from zkstore.storage.lock import DirectoryLock
 from zkstore.storage.log import ADVICE, Link, Log
 from zkstore.storage.outgoing import Outgoing, OutgoingTrees
@@ -118,6 +119,7 @@ class Store:
             is_suspect = directory.opening.exists()
             with suppress(OSError):  # on a full disk a server starts all the same
                 directory.opening.touch()
+            failpoints.hit("store.opening_noted")
             if is_suspect:
                 probe.refuse_fatal(directory.log)
             store_id = directory_.store_id(directory)
@@ -148,7 +150,10 @@ class Store:
         Raises DamageError: what is on disk is not what was written, and cannot be healed from here.
         """
         try:
-            return self._recover(committed_only)
+            failpoints.hit("store.recover.before")
+            recovered = self._recover(committed_only)
+            failpoints.hit("store.recover.after")
+            return recovered
         finally:
             self.directory.opening.unlink(missing_ok=True)
 
@@ -158,7 +163,7 @@ class Store:
 
     def _recover(self, committed_only: bool) -> Recovered:
         self._settle_incoming()
-        note = self._clean_note()
+        note = read_clean_note(self.directory)
         newest = self.log.last()
         committed_zxid = max(0 if newest is None else newest.digest_zxid, 0 if note is None else note.zxid)
         recovered = recovery.recover(
@@ -184,8 +189,17 @@ class Store:
                     advice=f"Files were lost or exchanged. {ADVICE}",
                 )
             if recovered.tree.zxid == note.zxid and recovered.tree.digest != note.digest:
-                raise DamageError("the tree is not the one that the server stopped with", zxid=note.zxid, advice=ADVICE)
-            self.directory.clean.unlink()
+                raise DamageError(
+                    f"the server stopped in order with another tree (digest {note.digest:016x}) than its data make"
+                    f" ({recovered.tree.digest:016x})",
+                    zxid=note.zxid,
+                    where=self.directory.clean,
+                    advice=f"If `zkstore verify {self.directory.root}` finds nothing else, this note is the damage;"
+                    " remove it then",
+                )
+            with directory_.translating(self.directory.clean):
+                failpoints.hit("store.clean.before_remove")
+                self.directory.clean.unlink()
         mark = self.checkpoint.mark()
         self._checkpoint_zxid = 0 if mark is None else mark.zxid
         return recovered
@@ -213,9 +227,18 @@ class Store:
             self.checkpoint.abandon()
             self.log.close()
             if note is not None:
+                failpoints.hit("store.clean.before_write")
                 directory_.replace_file(self.directory.clean, json.dumps(note._asdict()).encode() + b"\n")
         finally:
             self.directory.opening.unlink(missing_ok=True)
+            _release(self._locks)
+
+    def abandon(self) -> None:
+        """Let go of the directory as a process does that dies: the next start finds what a crash leaves."""
+        try:
+            self.checkpoint.abandon()
+            self.log.abandon()
+        finally:
             _release(self._locks)
 
     # --- checkpoints and snapshots ------------------------------------------------------------------------
@@ -228,11 +251,13 @@ class Store:
         """Some changed znodes as a capture hands them out, about 500 at a time. Raises DiskFullError."""
         self.checkpoint.put(znodes)
 
-    def finish_checkpoint(self, zxid: int, digest: int, sessions: dict[int, SessionRecord]) -> None:
+    def finish_checkpoint(
+        self, zxid: int, digest: int, sessions: dict[int, SessionRecord], counts: Counts | None = None
+    ) -> None:
         """The checkpoint is as of `zxid`, the end of a segment, once this returns. Raises DiskFullError."""
         crc = self.log.crc_at(zxid)
         assert crc is not None, f"no segment of the log ends at the checkpoint's zxid {zxid:#x}"
-        self.checkpoint.finish(Mark(zxid, digest, crc), sessions)
+        self.checkpoint.finish(Mark(zxid, digest, crc), sessions, counts)
         self._checkpoint_zxid = zxid
 
     def abandon_checkpoint(self) -> None:
@@ -269,6 +294,8 @@ class Store:
         Its `finish` takes a mark that restarts the log.
         """
         shutil.rmtree(self.directory.incoming, ignore_errors=True)
+        with directory_.translating(self.directory.incoming):
+            failpoints.hit("incoming.begin")
         incoming = Checkpoint(self.directory.incoming, map_bytes=self._map_bytes)
         incoming.begin()
         return incoming
@@ -282,6 +309,7 @@ class Store:
         assert loaded is not None, "the incoming checkpoint is not finished"
         mark = loaded[1]
         assert mark.restarts_log, "an incoming tree restarts the log"
+        del loaded  # a whole tree in memory, where recovery is about to make another one
         self.checkpoint.replace_by(incoming.path)
         return self.recover()
 
@@ -339,23 +367,28 @@ class Store:
         self.checkpoint.finish_replacing(self.directory.incoming)
         shutil.rmtree(self.directory.incoming, ignore_errors=True)
 
-    def _clean_note(self) -> CleanNote | None:
-        try:
-            return CleanNote(**json.loads(self.directory.clean.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise DamageError(
-                f"the note of an orderly stop cannot be read ({error})",
-                where=self.directory.clean,
-                advice="Remove it if you know why; all other checks remain",
-            ) from error
+
+def read_clean_note(directory: DataDirectory) -> CleanNote | None:
+    """The note of the last orderly stop; None where there is none. Raises DamageError."""
+    try:
+        note = CleanNote(**json.loads(directory.clean.read_bytes()))
+        if not all(isinstance(field, int) for field in note):
+            raise ValueError("what it says are no whole numbers")
+        return note
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise DamageError(
+            f"the note of an orderly stop cannot be read ({error})",
+            where=directory.clean,
+            advice="Remove it if you know why; all other checks remain",
+        ) from error
 
 
 def _open_log(directory: DataDirectory, store_id: bytes | None, map_bytes: int) -> Log:
     """The directory's own log; made, and tied to the directory, where that is new."""
-    if store_id is not None and not (directory.log / "data.mdb").exists():
-        raise DamageError(
+    if store_id is not None and not _has_content(directory.log / "data.mdb"):
+        raise MisplacedError(
             "the log is not here, though this data directory has been in use",
             where=directory.log,
             advice="If it is kept elsewhere, set the log directory (dataLogDir); otherwise restore it from a backup",
@@ -367,7 +400,7 @@ def _open_log(directory: DataDirectory, store_id: bytes | None, map_bytes: int) 
         if store_id is None and log.last() is None:
             directory_.write_format(directory, log.store_id or b"")
         elif store_id != log.store_id:
-            raise DamageError(
+            raise MisplacedError(
                 f"this log belongs to another data directory than {directory.root}",
                 where=directory.log,
                 advice="Set the log directory (dataLogDir) that was used with it",
@@ -376,6 +409,11 @@ def _open_log(directory: DataDirectory, store_id: bytes | None, map_bytes: int) 
         log.close()
         raise
     return log
+
+
+def _has_content(file: Path) -> bool:
+    with directory_.translating(file):
+        return file.exists() and file.stat().st_size > 0
 
 
 def _release(locks: list[DirectoryLock]) -> None:
