@@ -248,6 +248,31 @@ def test_who_comes_late_counts_itself() -> None:
     assert observer.decision is None
 
 
+def test_a_voter_that_began_as_an_observer_vouches_for_its_leader() -> None:
+    promoted = looking(3, members(2, 1))
+    promoted.heard(vote(2, 2, state=LEADING, epoch=1), 0)
+    promoted.heard(vote(1, 2, state=FOLLOWING, epoch=1), 0)
+    promoted.establish(1)
+    promoted.configure(members(3))
+    told(promoted)
+    election = looking(1, members(4), 1, 9)
+    told(election)
+    promoted.heard(vote(1, 1, epoch=1, zxid=9), 0)
+    election.heard(told(promoted)[1], 0)
+    election.heard(vote(2, 2, state=LEADING, epoch=1), 0)
+    assert election.decision is not None and election.decision.leader == 2
+
+
+def test_a_server_that_has_lost_its_vote_vouches_for_its_leader_to_who_does_not_know() -> None:
+    election = looking(1, members(3), 1, 9)
+    election.heard(vote(3, 2, state=OBSERVING, epoch=1), 0)
+    assert election.decision is None
+    election = looking(1, members(5), 1, 9)
+    election.heard(vote(2, 2, state=LEADING, epoch=1), 0)
+    election.heard(vote(3, 2, state=OBSERVING, epoch=1), 0)
+    assert election.decision is not None and election.decision.leader == 2
+
+
 def test_a_leader_is_not_joined_before_it_says_so_itself() -> None:
     election = looking(1, members(3))
     election.heard(vote(3, 2, state=FOLLOWING, round=4, epoch=7), 0)

@@ -173,7 +173,8 @@ class Election:
             self._gone.discard(vote.sender)
             if vote.state == LOOKING:
                 self._heard_looking(vote, now_ms)
-            elif vote.state in (FOLLOWING, LEADING):
+            else:
+                # One that observes may have been given its vote since, or have lost it in a change that is news here.
                 self._heard_settled(vote, now_ms)
         elif vote.sender in self._guests or len(self._guests) < GUESTS_MAX:
             self._guests.add(vote.sender)
@@ -278,20 +279,22 @@ class Election:
         for leading in list(self._settled.values()):
             if leading.state == LEADING and leading.sender == leading.leader != self.server_id:
                 self._consider(leading)
-        counts = self._is_voter and vote.sender in self._voters
+        counts = self._is_voter and vote.sender in self._voters and vote.state != OBSERVING
         if self.state == LOOKING and counts and vote.round == self.round:
             self._take(vote.sender, self._candidate(vote), now_ms)
 
     def _consider(self, leading: Vote) -> None:
         """A server says that it leads: it does if a quorum says so, too, or would with this server in it."""
         claim = (leading.leader, leading.adopted_epoch)
-        if self.state != LOOKING or self._candidate(leading) == NOBODY:
+        if self.state != LOOKING or leading.adopted_epoch < 0:
             return
         supporters = {sender for sender, vote in self._settled.items() if (vote.leader, vote.adopted_epoch) == claim}
         supporters |= {self.server_id} & self._voters
         if self._quorums.has_quorum(supporters):
             self.round = leading.round
-            self._decide(self._candidate(leading), "a quorum follows it already")
+            # Even if it has no weight here: they follow it by a configuration that is news to this server.
+            established = Candidate(leading.adopted_epoch, leading.last_zxid, leading.leader)
+            self._decide(established, "a quorum follows it already")
 
     def _has_turned(self, vote: Vote) -> bool:
         assert self.decision is not None
@@ -337,8 +340,9 @@ class Election:
         )
 
     def _candidate(self, vote: Vote) -> Candidate:
-        """Whom a vote is for. One that we do not know as a voter may be one in a newer configuration."""
-        if vote.adopted_epoch < 0 or (vote.leader in self._voters and not self._may_lead(vote.leader)):
+        """Whom a vote is for. One that we do not know as a voter, or that has no weight here, stands by a newer
+        configuration: by ours, it would not stand."""
+        if vote.adopted_epoch < 0:
             return NOBODY
         return Candidate(vote.adopted_epoch, vote.last_zxid, vote.leader)
 
