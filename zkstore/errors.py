@@ -121,6 +121,10 @@ class NotReadOnlyError(RequestError, code=-119, name="NotReadOnly"):
     """A write on a server that only reads."""
 
 
+class EphemeralOnLocalSessionError(RequestError, code=-120, name="Ephemeral node created on local session"):
+    """An ephemeral of a session that only the client's own server knows, and may not make known to all."""
+
+
 class NoWatcherError(RequestError, code=-121, name="No such watcher"):
     """A watch to be checked or removed that this connection does not have."""
 
@@ -195,6 +199,14 @@ class DamageError(StorageError):
     ) -> None:
         super().__init__(message if zxid is None else f"{message} at zxid {zxid:#x}", where=where, advice=advice)
         self.zxid = zxid
+
+
+class MisplacedError(DamageError):
+    """Directories that do not belong together: a setting is wrong far more often than that anything is lost."""
+
+
+class MovedOnError(StorageError):
+    """A running server wrote on pages while they were read without its help: what was read is of no use, read again."""
 
 
 class DiskFullError(StorageError):

@@ -277,6 +277,84 @@ def test_a_server_with_an_empty_directory_gets_everything(ensemble: Ensemble, co
     assert reader.get("/kept")[0] == b"data"
 
 
+def spoil_log(data_dir: Path) -> None:
+    """Change a bit of what was written, as a disk does that grows old."""
+    file = data_dir / "log" / "data.mdb"
+    content = file.read_bytes()
+    assert b"precious" in content
+    file.write_bytes(content.replace(b"precious", b"Precious"))
+
+
+def test_a_member_with_a_damaged_log_sets_it_aside_and_gets_everything_from_the_others(
+    ensemble: Ensemble, connect_to: Connect
+) -> None:
+    client = connect_to(ensemble.servers[ensemble.leader()].hosts)
+    client.create("/kept", b"precious")
+    number = ensemble.followers()[0]
+    damaged = ensemble.servers[number]
+    reader = connect_to(damaged.hosts)
+    reader.sync("/")
+    reader.stop()
+    damaged.kill()
+    spoil_log(damaged.data_dir)
+    damaged.start()
+    [line] = damaged.logged("the data of this server is damaged", "set aside", "zxid")
+    [aside] = damaged.data_dir.glob("damaged-*-log")
+    assert str(aside) in line and (aside / "log" / "data.mdb").exists()
+    reader = connect_to(damaged.hosts)
+    reader.sync("/")
+    assert reader.get("/kept")[0] == b"precious"
+    wait_until(lambda: damaged.logged("this server has a vote from now on"))
+    other = next(n for n in ensemble.servers if n not in (number, ensemble.leader()))
+    ensemble.servers[other].kill()
+    client.create("/with-its-vote")
+    damaged.stop()
+    damaged.start()
+    assert len(damaged.logged("the data of this server is damaged")) == 1
+
+
+def test_a_wiped_server_and_one_that_lags_do_not_forget_for_the_one_that_knows(
+    ensemble: Ensemble, connect_to: Connect
+) -> None:
+    leader = ensemble.leader()
+    lagging, wiped = ensemble.followers()
+    ensemble.servers[lagging].kill()
+    client = connect_to(ensemble.servers[leader].hosts)
+    client.create("/kept", b"data")
+    client.stop()
+    ensemble.servers[leader].kill()
+    ensemble.servers[wiped].kill()
+    ensemble.servers[wiped].data_dir.rename(ensemble.servers[wiped].data_dir.with_name("lost"))
+    for number in (lagging, wiped):
+        ensemble.servers[number].launch()
+    here = [ensemble.servers[lagging], ensemble.servers[wiped]]
+    wait_until(lambda: any(one.logged("without a vote", "their data directories were empty") for one in here))
+    assert all(b"not currently serving" in one.ask(b"srvr") for one in here)
+    ensemble.servers[leader].start()
+    for one in here:
+        one.wait_until_ready()
+        reader = connect_to(one.hosts)
+        reader.sync("/")
+        assert reader.get("/kept")[0] == b"data"
+
+
+def test_two_new_servers_of_three_begin_without_the_third(tmp_path: Path, connect_to: Connect) -> None:
+    ensemble = Ensemble(tmp_path)
+    try:
+        for number in (1, 2):
+            ensemble.servers[number].launch()
+        for number in (1, 2):
+            ensemble.servers[number].wait_until_ready()
+        connect_to(ensemble.servers[1].hosts).create("/kept", b"data")
+        ensemble.servers[3].start()
+        reader = connect_to(ensemble.servers[3].hosts)
+        reader.sync("/")
+        assert reader.get("/kept")[0] == b"data"
+    finally:
+        for server in ensemble.servers.values():
+            server.close()
+
+
 def test_without_a_quorum_nobody_is_served_and_with_one_everybody_again(
     ensemble: Ensemble, connect_to: Connect
 ) -> None:

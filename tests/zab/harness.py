@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from zkstore.model import zxid as zxids
 from zkstore.model.txns import ERROR, ErrorTxn
 from zkstore.wire import messages, segment
-from zkstore.wire.messages import LinkMessage, Message, SnapshotBegin, SnapshotEnd, SnapshotRows, Vote
+from zkstore.wire.messages import ENROLLED, LinkMessage, Message, SnapshotBegin, SnapshotEnd, SnapshotRows, Vote
 from zkstore.wire.segment import Segment
 from zkstore.zab import effects as fx
 from zkstore.zab.effects import DiskEffect, Effect
@@ -56,6 +56,7 @@ class Disk:
     def __init__(self) -> None:
         self.promised = self.adopted = 0
         self.ensemble_id: bytes | None = None
+        self.enrolment: int | None = None
         self.start: Point = BEGINNING
         self.segments: list[Segment] = []
         self.arriving: tuple[Point, list[tuple[bytes, bytes]]] | None = None
@@ -94,6 +95,8 @@ class Disk:
             case fx.Adopt():
                 assert self.adopted <= effect.epoch <= self.promised
                 self.adopted = effect.epoch
+                if effect.enrols:
+                    self.enrolment = ENROLLED
             case fx.Belong():
                 self.ensemble_id = effect.ensemble_id
             case fx.Append():
@@ -112,7 +115,7 @@ class Disk:
 
     def state(self) -> DurableState:
         committed = max([self.start[0], *(one.digest_zxid for one in self.segments)])
-        return DurableState(self.promised, self.adopted, *self.end, committed, self.ensemble_id)
+        return DurableState(self.promised, self.adopted, *self.end, committed, self.ensemble_id, self.enrolment)
 
 
 class Node:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from tests.zab.harness import DISK, Disk, make_segment, members
 from zkstore.model.zxid import epoch_of, make
 from zkstore.wire.messages import (
+    ENROLLED,
     EPOCH_ACK,
     JOIN,
     NEW_EPOCH,
@@ -49,11 +50,13 @@ class Script:
         adopted: int = 0,
         committed: int = 0,
         ensemble_id: bytes | None = ENSEMBLE,
+        enrolment: int | None = ENROLLED,
         window_bytes: int = 1 << 20,
         epoch_counter_max: int = 1 << 31,
     ) -> None:
         self.disk = Disk()
         self.disk.segments = list(segments)
+        self.disk.enrolment = enrolment
         self.disk.promised, self.disk.adopted, self.disk.ensemble_id = promised, adopted, ensemble_id
         settings = PeerSettings(server_id, b"f" * 16, window_bytes=window_bytes, epoch_counter_max=epoch_counter_max)
         self.core = Core(settings, config or members(1, 2, 3), self.disk.state(), self.disk, 1_000)

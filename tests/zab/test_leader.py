@@ -35,7 +35,7 @@ def leading(*follower_ids: int, **options: object) -> LeaderScript:
 @pytest.mark.parametrize(
     ("join", "reason"),
     [
-        (m.Join(m.JOIN, 9, 2, ENSEMBLE, 0, 0), "speaks version 9 between servers; this one speaks 1"),
+        (m.Join(m.JOIN, 9, 2, ENSEMBLE, 0, 0), "speaks version 9 between servers; this one speaks 2"),
         (m.Join(m.JOIN, m.VERSION, 1, ENSEMBLE, 0, 0), "another server calls itself 1"),
         (m.Join(m.JOIN, m.VERSION, 2, ENSEMBLE, 0, 7), "knows a configuration (version 0x7) that is newer"),
     ],

@@ -310,6 +310,7 @@ def test_a_disk_that_fails_while_nobody_leads_ends_the_election_here() -> None:
 def test_a_learner_that_dials_before_the_leader_knows_waits_and_is_served() -> None:
     world = World(members(1, 2, 3))
     node = world[3]
+    node.disk.enrolment = messages.ENROLLED
     node.boot()
     join = messages.Join(messages.JOIN, messages.VERSION, 2, b"", 0, 0)
     node.call("accepted", 5)
@@ -436,3 +437,34 @@ def test_what_the_owner_may_ask() -> None:
     for node in world.nodes.values():
         assert node.peer.leader_id == peer.leader_id
         assert node.peer.next_due_ms is not None
+
+
+# --- retirement -----------------------------------------------------------------------------------
+
+
+def test_a_leader_that_retires_is_succeeded_without_its_vote() -> None:
+    world = started()
+    world[3].peer.hand_over(retires=True)
+    world.take(world[3])
+    world.deliver()
+    assert world[1].peer.role == messages.LEADING, "no time has passed, and nobody has waited for the old one"
+    assert world[3].peer.role == messages.LOOKING and not world[3].peer._is_electing
+    world.run(10_000)
+    assert world[3].peer.role == messages.LOOKING
+    assert [world[n].peer.leader_id for n in (1, 2)] == [1, 1]
+
+
+def test_the_last_of_three_does_not_count_on_a_leader_that_has_retired() -> None:
+    world = started()
+    world.crash(1)
+    world.run(100)
+    world[3].peer.hand_over(retires=True)
+    world.take(world[3])
+    world.deliver()
+    assert world[2].peer.role == messages.LOOKING and world[2].peer.leader_id is None, "it looks, and wishes nothing"
+    world.crash(3)
+    world.run(1_000)
+    assert world[2].peer.leader_id is None
+    world.start(1)
+    world.run(1_000)
+    assert world.leader().server_id in (1, 2)

@@ -24,16 +24,17 @@ from zkstore.errors import PeerMessageError, SessionExpiredError, SessionMovedEr
 from zkstore.model import zxid as zxids
 from zkstore.model.acl import Identity
 from zkstore.model.sessions import SessionTracker
-from zkstore.model.txns import CloseSessionTxn, CreateSessionTxn, Txn
-from zkstore.replica import reaping, sessions
+from zkstore.model.txns import ERROR, CloseSessionTxn, CreateSessionTxn, ErrorTxn, Txn
+from zkstore.replica import local_sessions, reaping, sessions
 from zkstore.replica.proposal import Proposal, Remote
-from zkstore.replica.proposing import Proposing
+from zkstore.replica.proposing import Asker, Proposing
 from zkstore.replica.reconfig import Reconfiguration
 from zkstore.replica.role import Claim, Ensemble, unclaimed
 from zkstore.replica.waiting import Barrier, Waiting
 from zkstore.wire import segment
 from zkstore.wire.jute import Reader
 from zkstore.wire.messages import (
+    FORWARD_LOCAL,
     REVALIDATED,
     SYNCED,
     Forward,
@@ -116,7 +117,28 @@ class Leading(Proposing):
             or replica.outstanding_bytes > limits.OUTSTANDING_BYTES_MAX
         )
 
+    # --- requests ---------------------------------------------------------------------------------
+
+    def propose_request(self, asker: Asker, xid: int, opcode: int, body: Reader) -> Proposal:
+        """Any write. If only this server knows the session, that may have to be made known first."""
+        if opcode == Opcode.CLOSE_SESSION:
+            self.opening.discard(asker.session_id)
+            sessions.shed(self, asker.session_id)
+        elif asker.is_local and not isinstance(asker, Remote) and self.replica.settings.local_sessions_upgrading:
+            request = body.fixed(body.remaining)
+            body = Reader(request)
+            if local_sessions.needs_owner(opcode, request):
+                sessions.upgrade(self, asker)
+        return super().propose_request(asker, xid, opcode, body)
+
     # --- proposals to segments --------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """See that something is proposed: a txn that changes nothing, unless there is one that does."""
+        if not self._open:
+            replica = self.replica
+            txn = ErrorTxn(ERROR, 0, 0, replica.time_ms, 0)
+            self.propose(Proposal(txn, None, 0, Opcode.ERROR, replica.now_ms))
 
     def next_segment(self) -> Segment | None:
         """Seal what has been proposed; None if there is nothing. The caller has it agreed on, in this order.
@@ -193,6 +215,8 @@ class Leading(Proposing):
             if txn.session_id in replica.attached:
                 # What it asked meanwhile was dropped without an answer, so it has to begin anew.
                 replica.attached[txn.session_id].end("its session was to end, but the disk is full")
+        if isinstance(txn, CreateSessionTxn):
+            replica.tracker.remove(txn.session_id)
         if conversation is None:
             return
         assert not isinstance(conversation, Remote), "a learner's request cannot be taken back"
@@ -277,34 +301,36 @@ class Leading(Proposing):
     def _take_forward(self, link: int, server_id: int, forward: Forward) -> None:
         session_id, xid, opcode, body = forward.session_id, forward.xid, forward.opcode, forward.body
         identities = tuple(Identity(*identity) for identity in forward.identities)
-        remote = Remote(link, server_id, forward.ticket, session_id, identities)
+        is_local = forward.kind == FORWARD_LOCAL
+        remote = Remote(link, server_id, forward.ticket, session_id, identities, is_local=is_local)
         self._has_remote = True
+        if is_local and opcode == Opcode.CLOSE_SESSION:
+            raise PeerMessageError("the end of a session that only the learner knows")
         if opcode == Opcode.CREATE_SESSION:
             sessions.create_for(self, remote, body)
         elif opcode not in WRITES:
             raise PeerMessageError(f"opcode {opcode} is no write that a learner would forward")
-        elif not self.touch(session_id) and session_id not in self.opening:
+        elif not is_local and not self.touch(session_id) and session_id not in self.opening:
             self.fail(remote, xid, opcode, SessionExpiredError.code, len(body))
-        elif self.owners.setdefault(session_id, server_id) != server_id:
+        elif not is_local and self.owners.setdefault(session_id, server_id) != server_id:
             self.fail(remote, xid, opcode, SessionMovedError.code, len(body))
         elif opcode == Opcode.SET_DATA:
             self.propose_set(remote, xid, body, 0, len(body))
         elif opcode in PLAIN_CREATES:
             self.propose_create(remote, xid, opcode, body, 0, len(body))
         else:
-            if opcode == Opcode.CLOSE_SESSION:
-                self.opening.discard(session_id)
             self.propose_request(remote, xid, opcode, Reader(body))
 
     # --- sessions ---------------------------------------------------------------------------------
 
     def has_session(self, session_id: int) -> bool:
         """Whether the session is alive."""
-        return session_id in self.replica.tracker
+        return session_id in self.replica.tracker or session_id in self.replica.local
 
     def touch(self, session_id: int) -> bool:
         """The session's client is alive; False if the session is not any more."""
-        return self.replica.tracker.touch(session_id, self.replica.now_ms)
+        replica = self.replica
+        return replica.tracker.touch(session_id, replica.now_ms) or replica.local.touch(session_id)
 
     def open_session(self, conversation: Conversation, timeout_ms: int) -> None:
         """A client of this server asks for a new session."""

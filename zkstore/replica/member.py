@@ -33,6 +33,7 @@ from zkstore.zab.effects import (
     DiskEffect,
     Dropped,
     Effect,
+    Fill,
     Follow,
     HangUp,
     Install,
@@ -142,6 +143,7 @@ class Member:
             Follow: self._follow,
             Look: self._look,
             Relay: self._relay,
+            Fill: self._fill,
             Confirmed: self._confirmed,
             Send: self._send,
             Stop: self._stop,
@@ -168,7 +170,7 @@ class Member:
         self._last_tick_ms = replica.now_ms
         if gap_ms > max(_STALL_MS, replica.settings.tick_ms // _STALLS_PER_TICK):
             replica.notice(f"the server stood still for {gap_ms} ms; sessions get this much longer")
-            replica.tracker.postpone(gap_ms)
+            replica.postpone(gap_ms)
         self.peer.tick()
         self._carry_out()
         if not self.is_stopped:
@@ -225,9 +227,9 @@ class Member:
         self.peer.snapshot_sent(link, zxid, crc)
         self._carry_out()
 
-    def hand_over(self) -> None:
-        """Stop leading, in order, because this server is about to stop."""
-        self.peer.hand_over()
+    def hand_over(self, *, retires: bool = False) -> None:
+        """Stop leading, in order; if it `retires`, because this server is about to stop."""
+        self.peer.hand_over(retires=retires)
         self._carry_out()
 
     # --- clients' requests ------------------------------------------------------------------------
@@ -270,7 +272,8 @@ class Member:
 
     def is_supported(self, members: Membership) -> bool:
         """Whether a quorum of these members is in step with this leader."""
-        in_step = {learner.server_id for learner in self.peer.learners() if learner.is_up_to_date}
+        learners = self.peer.learners()
+        in_step = {learner.server_id for learner in learners if learner.is_up_to_date and learner.is_enrolled}
         return members.has_quorum(in_step | {self.replica.settings.server_id})
 
     # --- effects ----------------------------------------------------------------------------------
@@ -366,6 +369,10 @@ class Member:
         if type(message) is Pong and isinstance(role, Learning):
             effect = Send(effect.link, message._replace(touched=role.take_touched()))
         self.effects.append(effect)
+
+    def _fill(self, effect: Fill) -> None:
+        if self._leading is not None:
+            self._leading.fill()
 
     def _confirmed(self, effect: Confirmed) -> None:
         if self._leading is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+from typing import Final
 
-from zkstore.errors import ConfigError
+from zkstore.errors import ConfigError, DamageError, MisplacedError, StorageError
 from zkstore.model.zxid import epoch_of, text
 from zkstore.net.listeners import Listener, listen
 from zkstore.replica import member as members
@@ -13,6 +14,8 @@ from zkstore.replica.member import Member
 from zkstore.replica.replica import Replica
 from zkstore.server.config import Config
 from zkstore.server.ensemble_config import EnsembleConfig
+from zkstore.storage import aside
+from zkstore.storage import directory as directory_
 from zkstore.storage.history import LogHistory
 from zkstore.storage.log import Epochs
 from zkstore.storage.recovery import Recovered
@@ -21,6 +24,9 @@ from zkstore.zab.membership import Member as MemberLine
 from zkstore.zab.settings import DurableState, PeerSettings
 
 logger = logging.getLogger(__name__)
+
+_VOTERS_MIN: Final = 2
+"""With fewer voters there is nobody who could bring a server in step that has lost its data."""
 
 
 def make_member(config: Config, store: Store, recovered: Recovered, replica: Replica) -> Member:
@@ -52,6 +58,7 @@ def make_member(config: Config, store: Store, recovered: Recovered, replica: Rep
         last_crc=log.end.crc,
         committed_zxid=recovered.tree.zxid,
         ensemble_id=log.ensemble_id,
+        enrolment=log.enrolment,
     )
     member = Member(settings, ensemble.membership, state, LogHistory(log), replica, store.tail(recovered))
     agreed = member.members
@@ -65,9 +72,56 @@ def make_member(config: Config, store: Store, recovered: Recovered, replica: Rep
     return member
 
 
-def recover(config: Config, store: Store) -> Recovered:
-    """The tree: with all that the log holds, if this server decides alone. Raises DamageError."""
+def open_store(config: Config) -> tuple[Store, Recovered]:
+    """Own the data directory and recover the tree: with all that the log holds, if this server decides alone.
+
+    A member of an ensemble whose data is damaged sets it aside: the others have all of it. It has no vote then until
+    they have brought it in step. Raises StorageError, having let go of everything.
+    """
+    if config.ensemble is None or len(config.ensemble.membership.voters) < _VOTERS_MIN:
+        return _open_and_recover(config)
+    directory = directory_.locate(config.data_dir, config.data_log_dir)
+    set_aside = aside.unfinished(directory)
+    if set_aside is None:
+        try:
+            return _open_and_recover(config)
+        except MisplacedError:
+            raise
+        except DamageError as damage:
+            set_aside = aside.begin(directory, damage)
+            logger.error(
+                "the data of this server is damaged. %s. It was set aside, nothing is deleted: %s. This server gets "
+                "everything anew from the leader, and has no vote until then",
+                damage,
+                set_aside.path,
+            )
+    store, recovered = _open_and_recover(config)
+    try:
+        aside.finish(set_aside, store.log)
+    except StorageError:
+        store.close()
+        raise
+    return store, recovered
+
+
+def _open_and_recover(config: Config) -> tuple[Store, Recovered]:
+    store = Store.open(
+        config.data_dir,
+        log_directory=config.data_log_dir,
+        history_bytes_max=config.history_bytes_max,
+        snapshots_kept=config.snapshots_kept,
+    )
+    try:
+        return store, _recover(config, store)
+    except StorageError:
+        store.close()
+        raise
+
+
+def _recover(config: Config, store: Store) -> Recovered:
     recovered = store.recover(committed_only=config.ensemble is not None)
+    if config.ensemble is not None:
+        store.tail(recovered)  # What lies there may yet be agreed on, so it has to be sound, too.
     if config.ensemble is None and store.log.ensemble_id is not None:
         logger.warning(
             "this data directory belongs to an ensemble, and is served alone now: what is written here the other "

@@ -18,6 +18,7 @@ The course of a link (learner on the left; Zab's names in brackets, ensemble.md'
                                              <-  NewLeader   [NEWLEADER], once the learner was sent all of the history
     NewLeaderAck                             ->
                                              <-  UpToDate    [UPTODATE]
+                                             <-  Enrol       (a learner without a vote: it has one now)
     Ack*                                     ->
                                              <-  Propose*, Commit*
 
@@ -39,10 +40,10 @@ from zkstore.errors import PeerMessageError
 (SNAPSHOT_BEGIN, SNAPSHOT_ROWS, SNAPSHOT_END) = range(7, 10)
 (PROPOSE, NEW_LEADER, NEW_LEADER_ACK, UP_TO_DATE, ACK, COMMIT) = range(10, 16)
 (PING, PONG, HAND_OVER, REFUSAL) = range(16, 20)
-(FORWARD, REVALIDATE, REVALIDATED, SYNC_REQUEST, SYNCED) = range(20, 25)
+(FORWARD, REVALIDATE, REVALIDATED, SYNC_REQUEST, SYNCED, FORWARD_LOCAL, ENROL) = range(20, 27)
 """The kinds: the first field of every record. They never change their meaning; a new record gets a new number."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of this vocabulary; a Join that names another one is refused."""
 
 ENSEMBLE_ID_BYTES: Final = 16
@@ -53,6 +54,13 @@ FOLLOWING: Final = 1
 LEADING: Final = 2
 OBSERVING: Final = 3
 """What a server says of itself in a Vote."""
+
+FRESH: Final = 0
+LEARNING: Final = 1
+LOST: Final = 2
+ENROLLED: Final = 3
+"""What a server knows of its own past: that there is none; that it is being brought in step and has no vote yet; that
+what it had was damaged; that it has kept all that it ever promised and acknowledged. See `zab.enrolment`."""
 
 
 class Vote(NamedTuple):
@@ -72,7 +80,7 @@ class Vote(NamedTuple):
 
 
 class Join(NamedTuple):
-    """A learner's first word. `ensemble_id` is b"" where none was agreed on yet."""
+    """A learner's first word. `ensemble_id` is b"" where none was agreed on yet; `enrolment` is one of the above."""
 
     kind: int
     version: int
@@ -80,6 +88,7 @@ class Join(NamedTuple):
     ensemble_id: bytes
     promised_epoch: int
     config_version: int
+    enrolment: int = ENROLLED
 
 
 class NewEpoch(NamedTuple):
@@ -160,6 +169,13 @@ class NewLeader(NamedTuple):
     last_crc: int
 
 
+class Enrol(NamedTuple):
+    """The learner of that epoch has a vote from now on, whatever it has forgotten."""
+
+    kind: int
+    epoch: int
+
+
 class NewLeaderAck(NamedTuple):
     """That history is on disk here, and `epoch` is adopted on disk."""
 
@@ -225,6 +241,8 @@ class Forward(NamedTuple):
 
     `opcode` is the request's, `identities` (scheme, id) whom the client has proved to be. A request for a new session
     has the opcode CREATE_SESSION, and in `body` the session's timeout and password as `replica` packs them.
+
+    Of the kind FORWARD_LOCAL if nobody but the learner knows the session: the learner vouches for it.
     """
 
     kind: int
@@ -281,6 +299,7 @@ LinkMessage: TypeAlias = (
     | Propose
     | NewLeader
     | NewLeaderAck
+    | Enrol
     | UpToDate
     | Ack
     | Commit
@@ -359,7 +378,7 @@ _SESSIONS: Final = _rows(_LONG, _INT, _BYTES)
 
 _RECORDS: Final[dict[int, tuple[Any, tuple[_Check, ...]]]] = {
     VOTE: (Vote, (_SERVER, _STATE, _COUNT, _SERVER, _EPOCH_OR_NONE, _ZXID, _COUNT)),
-    JOIN: (Join, (_COUNT, _SERVER, _is_ensemble_id, _EPOCH, _COUNT)),
+    JOIN: (Join, (_COUNT, _SERVER, _is_ensemble_id, _EPOCH, _COUNT, _integer(FRESH, ENROLLED))),
     NEW_EPOCH: (NewEpoch, (_EPOCH, _binary(ENSEMBLE_ID_BYTES, ENSEMBLE_ID_BYTES))),
     EPOCH_ACK: (EpochAck, (_EPOCH, _EPOCH_OR_NONE, _ZXID, _CRC)),
     TRUNCATE: (Truncate, (_ZXID,)),
@@ -369,6 +388,7 @@ _RECORDS: Final[dict[int, tuple[Any, tuple[_Check, ...]]]] = {
     SNAPSHOT_END: (SnapshotEnd, (_SESSIONS,)),
     PROPOSE: (Propose, (_BYTES, _ZXID, _CLAIMS)),
     NEW_LEADER: (NewLeader, (_EPOCH, _ZXID, _CRC)),
+    ENROL: (Enrol, (_EPOCH,)),
     NEW_LEADER_ACK: (NewLeaderAck, (_EPOCH,)),
     UP_TO_DATE: (UpToDate, (_EPOCH, _ZXID)),
     ACK: (Ack, (_ZXID,)),
@@ -378,6 +398,7 @@ _RECORDS: Final[dict[int, tuple[Any, tuple[_Check, ...]]]] = {
     HAND_OVER: (HandOver, (_SERVER,)),
     REFUSAL: (Refusal, (_is_text,)),
     FORWARD: (Forward, (_COUNT, _LONG, _INT, _INT, _BYTES, _rows(_is_text, _is_text))),
+    FORWARD_LOCAL: (Forward, (_COUNT, _LONG, _INT, _INT, _BYTES, _rows(_is_text, _is_text))),
     REVALIDATE: (Revalidate, (_COUNT, _LONG, _INT, _BYTES)),
     REVALIDATED: (Revalidated, (_COUNT, _INT)),
     SYNC_REQUEST: (SyncRequest, (_COUNT,)),

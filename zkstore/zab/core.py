@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 
 from zkstore.model.zxid import epoch_of
-from zkstore.wire.messages import LinkMessage
+from zkstore.wire.messages import ENROLLED, LinkMessage
 from zkstore.wire.segment import Segment
+from zkstore.zab import enrolment
 from zkstore.zab.effects import (
     Adopt,
     Append,
@@ -31,7 +32,7 @@ from zkstore.zab.effects import (
     Send,
     Stop,
 )
-from zkstore.zab.history import History, Point
+from zkstore.zab.history import BEGINNING, History, Point
 from zkstore.zab.membership import Membership
 from zkstore.zab.settings import DurableState, PeerSettings
 
@@ -42,6 +43,7 @@ class Core:
     Attributes:
         effects: what the owner has not taken yet.
         promised_epoch, adopted_epoch, ensemble_id: on disk.
+        enrolment: FRESH, LOST or ENROLLED, on disk.
         end: of the log, once all that was asked of the disk is done.
         durable: of the log on disk.
         known_committed: committed, as far as this server knows; never behind what a leader said.
@@ -64,6 +66,7 @@ class Core:
         self.promised_epoch = state.promised_epoch
         self.adopted_epoch = state.adopted_epoch
         self.ensemble_id = state.ensemble_id
+        self.enrolment = enrolment.of_disk(state)
         self.end: Point = (state.last_zxid, state.last_crc)
         self.durable = self.end
         self.known_committed = self.committed_zxid = state.committed_zxid
@@ -125,10 +128,10 @@ class Core:
         assert epoch > self.promised_epoch, "promises only grow"
         self._ask(Promise(epoch))
 
-    def adopt(self, epoch: int) -> None:
-        """The log, as it is when the queue has come here, continues this epoch's history."""
+    def adopt(self, epoch: int, *, enrols: bool = False) -> None:
+        """The log, as it is when the queue has come here, continues this epoch's history; this server has a vote."""
         assert self.adopted_epoch <= epoch <= self.promised_epoch, "an epoch is promised before it is adopted"
-        self._ask(Adopt(epoch))
+        self._ask(Adopt(epoch, enrols))
 
     def belong(self, ensemble_id: bytes) -> None:
         """This server is of that ensemble."""
@@ -185,6 +188,8 @@ class Core:
             self.promised_epoch = asked.epoch
         elif isinstance(asked, Adopt):
             self.adopted_epoch = asked.epoch
+            if asked.enrols:
+                self.enrolment = ENROLLED
         elif isinstance(asked, Belong):
             self.ensemble_id = asked.ensemble_id
 
@@ -248,6 +253,23 @@ class Core:
     def has_quorum(self, ids: set[int]) -> bool:
         """Whether these servers may decide: for the committed configuration, and for a pending one, too."""
         return self.config.has_quorum(ids) and (self.pending is None or self.pending[1].has_quorum(ids))
+
+    @property
+    def said_enrolment(self) -> int:
+        """What this server tells others of its own past."""
+        return enrolment.said(
+            self.enrolment, is_of_ensemble=self.ensemble_id is not None, has_history=self.end != BEGINNING
+        )
+
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether this server's promises and acknowledgements count."""
+        return self.enrolment == ENROLLED
+
+    @property
+    def voters(self) -> frozenset[int]:
+        """Who votes, in the committed and in a pending configuration."""
+        return self.config.voters if self.pending is None else self.config.voters | self.pending[1].voters
 
     def is_voter(self, server_id: int) -> bool:
         """Whether the server votes in the committed or in a pending configuration."""

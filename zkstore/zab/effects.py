@@ -60,9 +60,11 @@ class Promise(NamedTuple):
 
 
 class Adopt(NamedTuple):
-    """Put on disk that the history of this epoch's leader has been adopted."""
+    """Put on disk that the history of this epoch's leader has been adopted; if it `enrols`, also that this server has
+    a vote from now on (ENROLLED of `wire.messages`)."""
 
     epoch: int
+    enrols: bool = False
 
 
 class Belong(NamedTuple):
@@ -171,6 +173,10 @@ class Relay(NamedTuple):
     message: LinkMessage
 
 
+class Fill(NamedTuple):
+    """Propose a txn that changes nothing, if nothing else is to be proposed: somebody waits for the next commit."""
+
+
 class Confirmed(NamedTuple):
     """A quorum has confirmed this leader after `Peer.confirm` returned that ticket: syncs up to it may be answered."""
 
@@ -206,6 +212,7 @@ Effect: TypeAlias = (
     | Follow
     | Look
     | Relay
+    | Fill
     | Confirmed
     | Note
     | Stop

@@ -15,11 +15,14 @@ from typing import Final
 from zkstore import limits
 from zkstore.model.zxid import counter_of, epoch_of, make
 from zkstore.wire.messages import (
+    ENROL,
+    ENROLLED,
     HAND_OVER,
     REFUSAL,
     UP_TO_DATE,
     VERSION,
     Ack,
+    Enrol,
     EpochAck,
     Forward,
     HandOver,
@@ -37,7 +40,7 @@ from zkstore.wire.segment import Segment
 from zkstore.zab.broadcast import Broadcast
 from zkstore.zab.core import Core
 from zkstore.zab.discovery import GATHERING, Discovery
-from zkstore.zab.effects import Adopt, Append, DiskEffect, Lead, Promise, Relay
+from zkstore.zab.effects import Adopt, Append, DiskEffect, Fill, Lead, Promise, Relay
 from zkstore.zab.membership import Membership
 from zkstore.zab.pulse import Pulse
 from zkstore.zab.synchronisation import (
@@ -99,6 +102,8 @@ class Leader:
     def _establish(self) -> None:
         """The epoch is this server's."""
         core = self.core
+        if not core.is_enrolled and not self.is_alone:
+            core.adopt(self.epoch, enrols=True)  # The quorum that has adopted the epoch is one without it, or of all.
         self.broadcast.acked[core.server_id] = core.durable[0]
         core.commit_to(core.end[0])
         core.effects.append(Lead(self.epoch))
@@ -133,7 +138,8 @@ class Leader:
         handle = self._handles.pop(link, None)
         if handle is not None and self._link_of.get(handle.server_id) == link:
             del self._link_of[handle.server_id]
-            self._pulse.lost(handle.server_id)
+            if handle.has_vote:
+                self._pulse.lost(handle.server_id)
 
     def _drop(self, handle: Handle, reason: str) -> None:
         self.broke(handle.link)
@@ -155,7 +161,7 @@ class Leader:
         if handle is None:
             return  # sent before it knew that the link was hung up
         handle.heard_ms = self.core.now_ms
-        if handle.server_id >= 0:
+        if handle.has_vote:
             self._pulse.heard(handle.server_id)
         wrong = self._take(handle, message)
         if wrong is not None and link in self._handles:
@@ -213,8 +219,15 @@ class Leader:
         handle.join = join
         handle.server_id = join.server_id
         handle.stage = JOINED
+        handle.has_vote = handle.is_enrolled = join.enrolment == ENROLLED
         self._link_of[join.server_id] = handle.link
-        self._pulse.heard(join.server_id)
+        if handle.has_vote:
+            self._pulse.heard(join.server_id)
+        elif self.phase != ACTIVE and self._discovery.needs(join.server_id):
+            core.leave(f"server {join.server_id} has come anew, without a vote, and this epoch needs it")
+            return None
+        else:
+            handle.enrol_above = core.end[0]
         if self._discovery.phase == GATHERING:
             self._discovery.gather()
             return None
@@ -234,7 +247,8 @@ class Leader:
         core = self.core
         self.phase = SYNCING
         self._progress_ms = core.now_ms
-        self._adopted.add(core.server_id)
+        if self._discovery.has_own_vote:
+            self._adopted.add(core.server_id)
         self._sync = Synchronisation(core, self.broadcast, self.epoch, core.end)
         for handle in [handle for handle in self._handles.values() if handle.stage == PLACED]:
             wrong = self._sync.place(handle, handle.point)
@@ -268,7 +282,8 @@ class Leader:
         self._progress_ms = self.core.now_ms
         handle.has_adopted = True
         handle.ack(handle.new_leader[0])
-        self._adopted.add(handle.server_id)
+        if handle.has_vote:
+            self._adopted.add(handle.server_id)
         self._count(handle)
         if self.phase == ACTIVE:
             self._commit()  # What it came back with may be what a quorum was waited for; nothing else may ever come.
@@ -295,6 +310,20 @@ class Leader:
         committed = min(self.core.known_committed, handle.committed_limit)
         handle.told_committed = max(handle.told_committed, committed)
         self.core.send(handle.link, UpToDate(UP_TO_DATE, self.epoch, committed))
+        self._enrol(handle)
+
+    def _enrol(self, handle: Handle) -> None:
+        """Give a learner in step its vote, if a quorum of others holds something that was begun after it had joined."""
+        core, join = self.core, handle.join
+        if join is None or handle.is_enrolled or not handle.is_up_to_date:
+            return
+        if core.known_committed > handle.enrol_above:
+            handle.is_enrolled = handle.has_vote = True
+            self._pulse.heard(handle.server_id)
+            core.send(handle.link, Enrol(ENROL, self.epoch))
+            self._count(handle)
+        elif core.end[0] <= handle.enrol_above:
+            core.effects.append(Fill())
 
     # --- broadcast --------------------------------------------------------------------------------
 
@@ -348,8 +377,8 @@ class Leader:
         return self._sync.feed(handle) if self._sync is not None and handle.link in self._handles else None
 
     def _count(self, handle: Handle) -> None:
-        """What it has on disk counts once it has adopted the epoch."""
-        if handle.has_adopted:
+        """What it has on disk counts once it has adopted the epoch, and has a vote."""
+        if handle.has_adopted and handle.has_vote:
             before = self.broadcast.acked.get(handle.server_id, 0)
             self.broadcast.acked[handle.server_id] = max(before, handle.acked_zxid)
 
@@ -368,6 +397,8 @@ class Leader:
         if core.known_committed > before and self._handles:
             for handle in list(self._handles.values()):
                 self._feed(handle)
+                if not handle.is_enrolled:
+                    self._enrol(handle)
         if core.config is not config:
             self._config_may_have_changed()
         if self.is_closing:
@@ -380,7 +411,7 @@ class Leader:
             self._commit()
         elif isinstance(effect, Promise):
             self._discovery.promised()
-        elif isinstance(effect, Adopt):
+        elif isinstance(effect, Adopt) and self.phase == DISCOVERING:
             self._own_adopted()
 
     def _config_may_have_changed(self) -> None:
@@ -401,7 +432,10 @@ class Leader:
         self._drop_silent()
         if self.phase < SYNCING:
             if core.now_ms - self._began_ms >= core.settings.init_ms:
-                core.leave(f"no quorum took part in discovery within {core.settings.init_ms} ms")
+                reasons = [f"no quorum took part in discovery within {core.settings.init_ms} ms"]
+                core.leave("; ".join(filter(None, [*reasons, self._discovery.obstacle()])))
+            else:
+                self._discovery.gather()
             return
         alive = self._pulse.alive()
         if not core.has_quorum(alive):
@@ -442,7 +476,7 @@ class Leader:
     def _ponged(self, handle: Handle, pong: Pong) -> str | None:
         if handle.stage == WAITING or not self._pulse.takes(pong.probe):
             return self._illegal(handle, pong)
-        if handle.has_adopted:
+        if handle.has_adopted and handle.has_vote:
             self._pulse.echoed(handle.server_id, pong.probe)
         if handle.is_up_to_date:
             self.core.effects.append(Relay(handle.link, handle.server_id, pong))
@@ -483,6 +517,7 @@ class Leader:
         return (
             handle is not None
             and handle.is_up_to_date
+            and handle.has_vote
             and self.core.config.weight(server_id) > 0
             and self.broadcast.acked.get(server_id, 0) >= self.core.end[0]
         )

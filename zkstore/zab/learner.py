@@ -26,12 +26,14 @@ from zkstore.wire.messages import (
     ACK,
     EPOCH_ACK,
     JOIN,
+    LOST,
     NEW_LEADER_ACK,
     PONG,
     POSITION,
     VERSION,
     Ack,
     Commit,
+    Enrol,
     EpochAck,
     HandOver,
     Join,
@@ -133,7 +135,8 @@ class Learner:
         self.stage = JOINING
         self._heard_ms = core.now_ms
         version = core.config.version
-        join = Join(JOIN, VERSION, core.server_id, core.ensemble_id or b"", core.promised_epoch, version)
+        ensemble_id = core.ensemble_id or b""
+        join = Join(JOIN, VERSION, core.server_id, ensemble_id, core.promised_epoch, version, core.said_enrolment)
         core.send(link, join)
 
     def broke(self, link: int) -> None:
@@ -202,6 +205,7 @@ class Learner:
 
     def _take(self, message: LinkMessage) -> str | None:
         """Deal with a message; returns why the link has to end, or None."""
+        core = self.core
         match message:
             case Propose():
                 return self._proposed(message)
@@ -219,12 +223,18 @@ class Learner:
                 return self._new_leader(message)
             case UpToDate() if self.stage == ADOPTED and message.epoch == self.epoch:
                 return self._up_to_date(message)
+            case Enrol() if self.stage == SERVING and message.epoch == self.epoch:
+                if not core.is_enrolled:
+                    core.note(f"this server has a vote from now on: server {self.leader} has brought it in step")
+                    core.adopt(self.epoch, enrols=True)
+                return None
             case Revalidated() | Synced() if self.is_serving:
-                self.core.effects.append(Relay(link=self.link or 0, server_id=self.leader, message=message))
+                core.effects.append(Relay(link=self.link or 0, server_id=self.leader, message=message))
                 return None
             case HandOver() if self.stage == SERVING:
                 reason = f"server {self.leader} hands leadership to server {message.designated}"
-                self.core.leave(reason, first_choice=message.designated)
+                # It is about to stop, or has no vote any more: nobody waits for what it says.
+                core.leave(reason, first_choice=message.designated, gone=frozenset({self.leader}))
                 return None
             case Refusal():
                 self._hang_up(f"server {self.leader}: {message.reason}")
@@ -247,7 +257,8 @@ class Learner:
             return f"server {self.leader} wants epoch {message.epoch}; {core.promised_epoch} is promised to another"
         if core.ensemble_id != message.ensemble_id:
             # Before anything was logged there is nothing to mix up: that id came from a leader that got nowhere.
-            if core.ensemble_id is not None and core.adopted_epoch > 0 and core.end != BEGINNING:
+            has_history = (core.adopted_epoch > 0 and core.end != BEGINNING) or core.enrolment == LOST
+            if core.ensemble_id is not None and has_history:
                 return (
                     f"server {self.leader} belongs to ensemble {message.ensemble_id.hex()}, this one to"
                     f" {core.ensemble_id.hex()}: point it at its own ensemble, or empty its data directory"

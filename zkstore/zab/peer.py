@@ -227,8 +227,13 @@ class Peer(Standing):
         self._go_on()
         return ticket
 
-    def hand_over(self) -> None:
-        """An orderly stop is near: if this server leads, let another one lead. `Look` says when that is done."""
+    def hand_over(self, *, retires: bool = False) -> None:
+        """If this server leads, let another one lead. `Look` says when that is done.
+
+        If it `retires`, an orderly stop is near: it takes part in no election after that. Others would count its vote,
+        and wait for a server that is gone.
+        """
+        self._is_retired = self._is_retired or retires
         if self._leader is not None and not self._core.is_stopped:
             self._leader.hand_over()
             self._go_on()
@@ -254,7 +259,8 @@ class Peer(Standing):
             if core.leaving is not None:
                 self._end_role(core.leaving)
             elif self._is_looking and not self._is_electing:
-                if not self._is_disk_ok or not core.is_disk_idle or core.now_ms < self._retry_at_ms:
+                is_ready = self._is_disk_ok and core.is_disk_idle and not self._is_retired
+                if not is_ready or core.now_ms < self._retry_at_ms:
                     break
                 self._elect()
             elif self._is_electing and self._election.decision is not None:

@@ -12,6 +12,9 @@ INIT_LIMIT_TICKS: Final = 10
 SYNC_LIMIT_TICKS: Final = 5
 """Defaults of initLimit and syncLimit, as in Apache's sample configuration."""
 
+FOUNDING_TICKS: Final = 2
+"""Longer than servers that are started together are apart; short for somebody who starts two of three."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
@@ -25,6 +28,7 @@ class PeerSettings:
         sync_limit: ticks after which a silent server counts as gone.
         window_bytes: segments sent to one learner and not acknowledged. It covers a fast network's delay times its
             rate; a slower learner is fed from the log.
+        founding_ticks: how long a quorum of servers that are all new waits for the others before it begins.
         in_flight_bytes_max, in_flight_segments_max: proposed and not yet committed and on the leader's disk; beyond it
             `Peer.can_propose` is False.
         election: its timings.
@@ -36,6 +40,7 @@ class PeerSettings:
     tick_ms: int = limits.TICK_MS
     init_limit: int = INIT_LIMIT_TICKS
     sync_limit: int = SYNC_LIMIT_TICKS
+    founding_ticks: int = FOUNDING_TICKS
     window_bytes: int = limits.LEARNER_WINDOW_BYTES
     in_flight_bytes_max: int = limits.IN_FLIGHT_BYTES_MAX
     in_flight_segments_max: int = limits.IN_FLIGHT_SEGMENTS_MAX
@@ -46,6 +51,11 @@ class PeerSettings:
     def init_ms(self) -> int:
         """How long discovery may take."""
         return self.init_limit * self.tick_ms
+
+    @property
+    def founding_ms(self) -> int:
+        """How long a quorum of new servers waits for the others; it has to be done within `init_ms`."""
+        return min(self.founding_ticks * self.tick_ms, self.init_ms // 2)
 
     @property
     def sync_ms(self) -> int:
@@ -63,6 +73,7 @@ class DurableState:
         last_zxid, last_crc: the end of the log.
         committed_zxid: what is known to be committed: the newest digest that a segment names, or the checkpoint.
         ensemble_id: None where none was agreed on.
+        enrolment: FRESH, LOST or ENROLLED of `wire.messages`, as it lies on disk; None where nothing was put down yet.
     """
 
     promised_epoch: int = 0
@@ -71,3 +82,4 @@ class DurableState:
     last_crc: int = 0
     committed_zxid: int = 0
     ensemble_id: bytes | None = None
+    enrolment: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from zkstore.wire.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, Join
+from zkstore.wire.messages import FOLLOWING, LEADING, LOOKING, LOST, OBSERVING, Join
 from zkstore.zab.core import Core
 from zkstore.zab.effects import Effect
 from zkstore.zab.election import Election
@@ -16,7 +16,8 @@ from zkstore.zab.settings import DurableState, PeerSettings
 
 
 class LearnerStatus(NamedTuple):
-    """What a leader knows of one learner, for people."""
+    """What a leader knows of one learner. One that is not enrolled may have forgotten what it promised (`enrolment`),
+    and does not count."""
 
     server_id: int
     link: int
@@ -24,6 +25,7 @@ class LearnerStatus(NamedTuple):
     is_up_to_date: bool
     acked_zxid: int
     silent_ms: int
+    is_enrolled: bool = True
 
 
 class Standing:
@@ -41,6 +43,7 @@ class Standing:
         self._learner: Learner | None = None
         self._is_started = self._is_electing = self._is_established = False
         self._is_disk_ok = True
+        self._is_retired = False
         self._may_be_alone = True
         self._next_link = -1
         self._waiting: dict[int, tuple[int, Join | None]] = {}
@@ -107,6 +110,16 @@ class Standing:
         return self._core.ensemble_id
 
     @property
+    def is_enrolled(self) -> bool:
+        """Whether this server has a vote, if it is a voter; on disk."""
+        return self._core.is_enrolled
+
+    @property
+    def has_lost_data(self) -> bool:
+        """Whether this server's data was damaged and set aside, and has not been replaced yet."""
+        return self._core.enrolment == LOST
+
+    @property
     def committed_zxid(self) -> int:
         """The state machine was told of everything up to here."""
         return self._core.committed_zxid
@@ -167,6 +180,7 @@ class Standing:
                 handle.is_up_to_date,
                 handle.acked_zxid,
                 self.now_ms - handle.heard_ms,
+                handle.is_enrolled,
             )
             for handle in self._leader.handles()
         ]

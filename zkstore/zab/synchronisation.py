@@ -46,6 +46,8 @@ SNAPSHOT: Final = 5  # the snapshot is on its way
 INSTALLING: Final = 6  # sent, Position awaited
 FEEDING: Final = 7  # past the common point
 
+BEFORE_ALL: Final = -1
+
 
 class Handle:
     """What a leader knows of one learner's link.
@@ -59,6 +61,10 @@ class Handle:
         new_leader: the point that NewLeader named; None before.
         has_adopted: NewLeaderAck received.
         is_up_to_date: UpToDate sent.
+        has_vote: its promises and acknowledgements count, if it is a voter.
+        is_enrolled: it knows, on its disk or by what was sent to it, that it has a vote.
+        enrol_above: it has a vote once something behind this zxid is committed; BEFORE_ALL if it joined before the
+            epoch was chosen.
         claims: end of a segment to the claims that go with it.
     """
 
@@ -75,6 +81,9 @@ class Handle:
         self.new_leader: Point | None = None
         self.has_adopted = False
         self.is_up_to_date = False
+        self.has_vote = False
+        self.is_enrolled = False
+        self.enrol_above = BEFORE_ALL
         self.probe = 0
         self.claims: dict[int, Claims] = {}
         self.unacked: deque[tuple[int, int]] = deque()

@@ -12,6 +12,7 @@ from typing import Final
 from zkstore.model.txns import ERROR, ErrorTxn
 from zkstore.testing.exploration.observer import DiskView
 from zkstore.wire import segment as segments
+from zkstore.wire.messages import ENROLLED
 from zkstore.wire.segment import Segment
 from zkstore.zab import effects as fx
 from zkstore.zab.history import BEGINNING, Point
@@ -57,6 +58,7 @@ class SmallDisk:
     promised_epoch: int = 0
     adopted_epoch: int = 0
     ensemble_id: bytes | None = None
+    enrolment: int = ENROLLED
     points: tuple[Point, ...] = (BEGINNING,)
     log: list[Segment] = field(default_factory=list)
     start: Point = BEGINNING
@@ -80,7 +82,9 @@ class SmallDisk:
     def durable_state(self) -> DurableState:
         """What a server finds here when it starts."""
         committed = max([self.start[0], *(segment.digest_zxid for segment in self.log)])
-        return DurableState(self.promised_epoch, self.adopted_epoch, *self.end, committed, self.ensemble_id)
+        return DurableState(
+            self.promised_epoch, self.adopted_epoch, *self.end, committed, self.ensemble_id, self.enrolment
+        )
 
     def seen(self) -> DiskView:
         """For the observer."""
@@ -106,8 +110,10 @@ class SmallDisk:
         match effect:
             case fx.Promise(epoch):
                 self.promised_epoch = epoch
-            case fx.Adopt(epoch):
+            case fx.Adopt(epoch, enrols):
                 self.adopted_epoch = epoch
+                if enrols:
+                    self.enrolment = ENROLLED
             case fx.Belong(ensemble_id):
                 self.ensemble_id = ensemble_id
             case fx.Append(segment):

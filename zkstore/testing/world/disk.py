@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from zkstore.errors import DamageError
 from zkstore.testing.world.clock import Agenda
 from zkstore.wire import segment as segments_
+from zkstore.wire.messages import ENROLLED, FRESH
 from zkstore.wire.segment import Segment
 from zkstore.zab.effects import (
     Adopt,
@@ -190,7 +191,7 @@ class Disk:
     """One server's.
 
     Attributes:
-        promised_epoch, adopted_epoch, ensemble_id, log, checkpoint: what is on it.
+        promised_epoch, adopted_epoch, ensemble_id, enrolment, log, checkpoint: what is on it.
         pace: how quick it is, and what is wrong with it.
         trusted: False once it has failed, until the server starts again.
     """
@@ -199,6 +200,7 @@ class Disk:
         self.promised_epoch = 0
         self.adopted_epoch = 0
         self.ensemble_id: bytes | None = None
+        self.enrolment = FRESH
         self.log = SimulatedLog()
         self.checkpoint: Image | None = None
         self.pace = pace
@@ -247,6 +249,14 @@ class Disk:
             self._carry_out(effect)
         self._incoming = None
         self.trusted = True
+
+    def wipe(self) -> None:
+        """Nothing is on it any more; its server is down."""
+        assert not self._writing, "nobody wipes the disk of a server that runs"
+        self.promised_epoch = self.adopted_epoch = 0
+        self.ensemble_id, self.enrolment = None, FRESH
+        self.log.restart(BEGINNING)
+        self.checkpoint = None
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -314,6 +324,8 @@ class Disk:
             self.promised_epoch = effect.epoch
         elif isinstance(effect, Adopt):
             self.adopted_epoch = effect.epoch
+            if effect.enrols:
+                self.enrolment = ENROLLED
         elif isinstance(effect, Belong):
             self.ensemble_id = effect.ensemble_id
         elif isinstance(effect, Cut):

@@ -25,6 +25,7 @@ from zkstore.zab.effects import (
     DiskEffect,
     Dropped,
     Effect,
+    Fill,
     Follow,
     Lead,
     Learned,
@@ -35,7 +36,7 @@ from zkstore.zab.effects import (
 from zkstore.zab.history import Point
 from zkstore.zab.membership import Membership
 from zkstore.zab.peer import Peer
-from zkstore.zab.reconfiguration import changed
+from zkstore.zab.reconfiguration import changed, replaced
 from zkstore.zab.settings import DurableState, PeerSettings
 
 CONFIG_PATH: Final = b"/zookeeper/config"
@@ -44,6 +45,7 @@ _MASK: Final = (1 << 64) - 1
 _STATE: Final = Struct(">Q")
 _DIGESTS_KEPT: Final = 256
 _WAITING_MAX: Final = 256
+_FILL_BYTES: Final = 20
 _FILLER_ROWS: Final = 40
 _FILLER: Final = b"f" * 400
 
@@ -99,7 +101,7 @@ class Host(Protocol):
     def sync(self) -> bool:
         """Somebody asks whether this server's state is fresh; False if it cannot say."""
 
-    def reconfigure(self, joining: str | None, leaving: str | None) -> bool:
+    def reconfigure(self, joining: str | None, leaving: str | None, new_members: str | None = None) -> bool:
         """Somebody asks for another membership; False if that cannot be just now."""
 
     def image(self) -> Image:
@@ -172,7 +174,13 @@ class PeerHost:
         self._apply_to(committed)
         end_zxid, end_crc = disk.log.end
         state = DurableState(
-            disk.promised_epoch, disk.adopted_epoch, end_zxid, end_crc, self.applied[0], disk.ensemble_id
+            disk.promised_epoch,
+            disk.adopted_epoch,
+            end_zxid,
+            end_crc,
+            self.applied[0],
+            disk.ensemble_id,
+            disk.enrolment,
         )
         self.peer = Peer(settings, self._config, state, disk.log, now_ms)
         self._is_ready = True
@@ -245,14 +253,15 @@ class PeerHost:
         self._observer.confirm_asked(self.server_id, self._life, self.peer.confirm())
         return True
 
-    def reconfigure(self, joining: str | None, leaving: str | None) -> bool:
+    def reconfigure(self, joining: str | None, leaving: str | None, new_members: str | None = None) -> bool:
         peer = self.peer
         if peer.role != LEADING or not peer.can_propose or peer.pending_config is not None or self._waiting:
             return False
-        new = _changed(self._config, joining, leaving, self._next_zxid())
+        new = _changed(self._config, joining, leaving, new_members, self._next_zxid())
         if new is None:
             return False
-        in_step = {self.server_id} | {learner.server_id for learner in peer.learners() if learner.is_up_to_date}
+        learners = [learner for learner in peer.learners() if learner.is_up_to_date and learner.is_enrolled]
+        in_step = {self.server_id} | {learner.server_id for learner in learners}
         if not new.has_quorum(in_step):
             return False
         txn = SetDataTxn(SET_DATA, 0, 0, self._time_ms, CONFIG_PATH, new.format().encode(), 0)
@@ -338,6 +347,9 @@ class PeerHost:
             self._become(image)
             observer.installed(server_id, *self.applied)
             self.peer.config_committed(self._config)
+        elif isinstance(effect, Fill):
+            if not self._waiting:
+                self._waiting.append((1, _FILL_BYTES))
         elif isinstance(effect, Confirmed):
             observer.confirmed(server_id, self._life, effect.ticket)
         elif isinstance(effect, Lead):
@@ -395,8 +407,12 @@ def _config_in(segment: Segment) -> bytes | None:
     return txn.data if isinstance(txn, SetDataTxn) and txn.path == CONFIG_PATH else None
 
 
-def _changed(current: Membership, joining: str | None, leaving: str | None, version: int) -> Membership | None:
+def _changed(
+    current: Membership, joining: str | None, leaving: str | None, new_members: str | None, version: int
+) -> Membership | None:
     try:
+        if new_members is not None:
+            return replaced(new_members, version=version)
         return changed(current, joining, leaving, version=version)
     except ConfigError:
         return None

@@ -208,7 +208,8 @@ class MemberHost:
         )
         self.replica.surroundings = surroundings
         end_zxid, end_crc = disk.log.end
-        state = DurableState(disk.promised_epoch, disk.adopted_epoch, end_zxid, end_crc, tree.zxid, disk.ensemble_id)
+        promised, adopted = disk.promised_epoch, disk.adopted_epoch
+        state = DurableState(promised, adopted, end_zxid, end_crc, tree.zxid, disk.ensemble_id, disk.enrolment)
         self.member = WatchedMember(settings, config, state, disk.log, self.replica, tail)
         self.member.surroundings = surroundings
         self.member.life = life
@@ -291,12 +292,12 @@ class MemberHost:
         """Clients ask for it."""
         return False
 
-    def reconfigure(self, joining: str | None, leaving: str | None) -> bool:
+    def reconfigure(self, joining: str | None, leaving: str | None, new_members: str | None = None) -> bool:
         leading = self.replica.role
         if not isinstance(leading, Leading):
             return False
         asking = Asking(0, 0, self.replica.time_ms, leading.proposed_zxid + 1, ())
-        request = ReconfigRequest(joining, leaving, None, -1)
+        request = ReconfigRequest(joining, leaving, new_members, -1)
         try:
             txn = leading.reconfiguration.prepare(asking, request, leading.prepare)
         except RequestError:
