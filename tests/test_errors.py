@@ -30,6 +30,7 @@ CODES = {
     -115: "AuthFailedError",
     -118: "SessionMovedError",
     -119: "NotReadOnlyError",
+    -120: "EphemeralOnLocalSessionError",
     -121: "NoWatcherError",
     -123: "ReconfigDisabledError",
     -124: "AuthRequiredError",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from zkstore.admin import java_text
 from zkstore.admin.four_letter_words import WORDS, FourLetterWords
 from zkstore.server.config import Config
 from zkstore.server.ensemble_config import EnsembleConfig
@@ -91,6 +92,9 @@ class RecordedServer:
 
     def expiry_buckets(self) -> Iterable[ExpiryBucket]:
         return [ExpiryBucket(EXPIRY_MS - 2_000, ()), ExpiryBucket(EXPIRY_MS, (SECOND, FIRST))]
+
+    def local_expiry_buckets(self) -> Iterable[ExpiryBucket] | None:
+        return None
 
     def session_timeouts(self) -> Mapping[int, int]:
         return {SECOND: 10_000, FIRST: 30_000}
@@ -431,6 +435,19 @@ def test_a_server_that_does_not_decide_on_expiry_lists_sessions_with_their_timeo
     for mode in ("follower", "observer"):
         assert ask(b"dump", MemberOfThree(1, mode)).startswith(begin)
     assert "Session Sets (0)/(0):\n" in ask(b"dump", MemberOfThree(2, "leader"))
+
+
+def test_sessions_that_only_one_server_knows_are_dumped_before_the_others() -> None:
+    class WithLocalSessions(MemberOfThree):
+        def local_expiry_buckets(self) -> Iterable[ExpiryBucket] | None:
+            return [ExpiryBucket(EXPIRY_MS, (0x2000000000000001,))]
+
+    local = (
+        "SessionTracker dump:\nLocal Session Sets (1)/(1):\n"
+        f"1 expire at {java_text.date(EXPIRY_MS)}:\n\t0x2000000000000001\n"
+    )
+    assert ask(b"dump", WithLocalSessions(1, "follower")).startswith(f"{local}Global Sessions(2):\n")
+    assert ask(b"dump", WithLocalSessions(2, "leader")).startswith(f"{local}Global Session Sets (0)/(0):\n")
 
 
 def test_a_leader_counts_those_who_learn_from_it() -> None:

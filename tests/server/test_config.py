@@ -298,6 +298,13 @@ def test_unknown_settings_are_warned_of_with_the_likely_one(tmp_path: Path) -> N
     ]
 
 
+def test_a_server_alone_says_that_it_has_no_local_sessions(tmp_path: Path) -> None:
+    config, warnings = load_lines(tmp_path, "localSessionsEnabled=true", "localSessionsUpgradingEnabled=true")
+    assert config.local_sessions and config.local_sessions_upgrading
+    assert len(warnings) == 1
+    assert "localSessionsEnabled=true: a server alone has no local sessions" in warnings[0]
+
+
 def test_throttling_is_told_by_zookeepers_keys(tmp_path: Path) -> None:
     config, warnings = load_lines(
         tmp_path,
@@ -326,6 +333,8 @@ def test_throttling_is_told_by_zookeepers_keys(tmp_path: Path) -> None:
     assert (*blue, config.throttle_decrease_ratio) == (50, 0.1, 0.01, 1.0)
     bucket = throttles.connections(replace(config, throttle_freeze_ms=None))
     assert [bucket.take(0, is_renewed=True) for _ in range(13)] == [True] * 12 + [False]
+    bucket = throttles.connections(replace(config, throttle_freeze_ms=None))
+    assert [bucket.take(0, is_local=True) for _ in range(51)] == [True] * 50 + [False]
 
 
 def test_by_default_nothing_is_throttled_and_stale_requests_are_dropped_only_where_age_counts() -> None:

@@ -199,7 +199,7 @@ def test_a_file_myid_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ((*THREE, "peerType=observer"), "peerType=observer: server.2 says participant, and that counts"),
         ((*THREE, "leaderServes=no"), "leaderServes=no: the leader serves clients, too"),
         ((*THREE, "ssl.quorum.trustStore.location=/ca"), "without sslQuorum=true nothing is encrypted"),
-        ((*THREE, "localSessionsEnabled=true"), "all sessions are known to all servers"),
+        ((*THREE, "localSessionsUpgradingEnabled=true"), "without localSessionsEnabled=true no session is local"),
     ],
 )
 def test_what_a_member_does_not_do_as_asked_is_said(tmp_path: Path, lines: tuple[str, ...], warning: str) -> None:
@@ -208,6 +208,14 @@ def test_what_a_member_does_not_do_as_asked_is_said(tmp_path: Path, lines: tuple
     assert config.ensemble is not None
     assert len(warnings) == 1
     assert warning in warnings[0]
+
+
+def test_a_member_may_have_local_sessions(tmp_path: Path) -> None:
+    config, warnings = load_lines(tmp_path, *THREE, "localSessionsEnabled=true", "localSessionsUpgradingEnabled=TRUE")
+    assert warnings == []
+    assert config.local_sessions and config.local_sessions_upgrading
+    config, _ = load_lines(tmp_path, *THREE)
+    assert not config.local_sessions and not config.local_sessions_upgrading
 
 
 def test_servers_talk_by_tls_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -223,6 +223,16 @@ def test_a_leader_knows_its_learners_and_they_know_their_leader() -> None:
     assert view_of(ensemble, 4).session_timeouts() == view_of(ensemble, leader).session_timeouts() != {}
 
 
+def test_sessions_that_one_server_alone_knows_are_counted_there() -> None:
+    ensemble = Ensemble(1, 2, 3, local_sessions=True)
+    ensemble.settle()
+    client = ensemble[1].client()
+    views = [view_of(ensemble, server_id) for server_id in (1, 2, 3)]
+    told = [[list(bucket.session_ids) for bucket in view.local_expiry_buckets() or ()] for view in views]
+    assert told == [[[client.session_id]], [], []]
+    assert view_of(Ensemble(1, 2, 3), 1).local_expiry_buckets() is None
+
+
 def test_a_server_alone_is_no_ensemble(world: World) -> None:
     assert world.view.ensemble() is None
     assert world.view.is_serving()

@@ -48,7 +48,7 @@ anything = st.one_of(
     st.builds(m.Refusal, st.just(m.REFUSAL), texts),
     st.builds(
         m.Forward,
-        st.just(m.FORWARD),
+        st.sampled_from([m.FORWARD, m.FORWARD_LOCAL]),
         counts,
         longs,
         ints,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from zkstore.admin import ensemble_text, java_text
-from zkstore.server.figures import ConnectionFigures, ServerView
+from zkstore.server.figures import ConnectionFigures, ExpiryBucket, ServerView
 from zkstore.version import ZOOKEEPER_VERSION
 
 _NOT_SERVING: Final = b"This ZooKeeper instance is not currently serving requests\n"
@@ -206,28 +206,39 @@ def _srst(view: ServerView) -> str:
 
 def _dump(view: ServerView) -> str:
     """Sessions by expiry, ephemerals by session, connections by expiry."""
-    sessions = [
-        (bucket.expires_ms, [f"\t{java_text.hexadecimal(session_id)}\n" for session_id in bucket.session_ids])
-        for bucket in view.expiry_buckets()
-    ]
     by_expiry: defaultdict[int, list[str]] = defaultdict(list)
     for figures in view.connections():
         address = java_text.socket_address(figures.host, figures.port)
         session_id = java_text.hexadecimal(figures.session.session_id if figures.session is not None else 0)
         by_expiry[figures.expires_ms].append(f"\tip: {address} sessionId: {session_id}\n")
-    tracked = f"Session Sets {_expiry_sets(sessions)}"
-    if view.overview().mode in ensemble_text.LEARNING:
-        tracked = ensemble_text.global_sessions(view.session_timeouts())
     ephemerals = view.ephemerals()
     owners = "".join(
         f"{java_text.hexadecimal(session_id)}:\n" + "".join(f"\t{_path(path)}\n" for path in paths)
         for session_id, paths in ephemerals.items()
     )
     return (
-        f"SessionTracker dump:\n{tracked}"
+        f"SessionTracker dump:\n{_sessions(view)}"
         f"ephemeral nodes dump:\nSessions with Ephemerals ({len(ephemerals)}):\n{owners}"
         f"Connections dump:\nConnections Sets {_expiry_sets(sorted(by_expiry.items()))}"
     )
+
+
+def _sessions(view: ServerView) -> str:
+    """Those that all servers know, behind those that only this one does, if such there may be."""
+    local = view.local_expiry_buckets()
+    sessions = f"Session Sets {_expiry_sets(_session_lines(view.expiry_buckets()))}"
+    if view.overview().mode in ensemble_text.LEARNING:
+        sessions = ensemble_text.global_sessions(view.session_timeouts())
+    elif local is not None:
+        sessions = f"Global {sessions}"
+    return sessions if local is None else f"Local Session Sets {_expiry_sets(_session_lines(local))}{sessions}"
+
+
+def _session_lines(buckets: Iterable[ExpiryBucket]) -> list[tuple[int, list[str]]]:
+    return [
+        (bucket.expires_ms, [f"\t{java_text.hexadecimal(session_id)}\n" for session_id in bucket.session_ids])
+        for bucket in buckets
+    ]
 
 
 def _expiry_sets(buckets: list[tuple[int, list[str]]]) -> str:

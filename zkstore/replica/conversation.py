@@ -86,6 +86,7 @@ class Conversation:
         peer: the other side's address, host and port.
         identities: whom the client has proved to be; the first is where it comes from.
         sasl: a SASL exchange that has begun.
+        is_local: no other server knows the session.
         received, sent: frames, for the four-letter words; so are the fields from `established_ms` on.
     """
 
@@ -95,6 +96,7 @@ class Conversation:
         "established_ms",
         "identities",
         "inbox",
+        "is_local",
         "last_latency_ms",
         "last_opcode",
         "last_response_ms",
@@ -129,6 +131,7 @@ class Conversation:
         self.paused = False
         self.waiting: deque[Proposal | Deferred | Barrier] = deque()
         self.session_id = 0
+        self.is_local = False
         self.timeout_ms = 0
         self.identities: tuple[Identity, ...] = (acls.ip_identity(peer[0]),)
         self.established_ms = replica.time_ms
@@ -250,9 +253,12 @@ class Conversation:
         if opcode == _PING:
             self.answer(XID_PING, self._replica.tree.zxid, 0, b"")
         elif opcode in WRITES:
-            self.waiting.append(self._replica.role.propose_request(self, xid, opcode, Reader(data, start, stop)))
             if opcode == _CLOSE_SESSION:
                 self.state = State.LEAVING
+                if self.is_local:
+                    self._close_local(xid)
+                    return
+            self.waiting.append(self._replica.role.propose_request(self, xid, opcode, Reader(data, start, stop)))
         elif opcode == _AUTH:
             authenticate(self._replica, self, xid, Reader(data, start, stop))
         elif opcode == _SASL:
@@ -264,9 +270,21 @@ class Conversation:
         else:
             self._answer_read(xid, opcode, Reader(data, start, stop))
 
+    def _close_local(self, xid: int) -> None:
+        """The session ends here and now; its client hears of it in its turn."""
+        self._replica.local.forget(self.session_id)
+        if self.waiting:
+            self.waiting.append(Deferred(xid, _CLOSE_SESSION, b"", self.identities))
+        else:
+            self._answer_read(xid, _CLOSE_SESSION, Reader(b""))
+
     def _answer_read(self, xid: int, opcode: int, body: Reader) -> None:
         zxid = self._replica.tree.zxid
         read = READS.get(opcode)
+        if read is None and opcode == _CLOSE_SESSION:  # of a session that only this server knows
+            self.answer(xid, zxid, 0, b"")
+            self.end(None)
+            return
         if read is None:
             self.answer(xid, -1, UnimplementedError.code, b"")
             return

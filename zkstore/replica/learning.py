@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from zkstore import limits
 from zkstore.errors import InvariantError, PeerMessageError, RequestError, TruncatedRecordError
 from zkstore.model.txns import Txn
-from zkstore.replica import sessions
+from zkstore.replica import local_sessions, sessions
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.role import UNKNOWN_TXN, Claim, Ensemble
 from zkstore.replica.waiting import UNKNOWN_ZXID, Barrier, State
 from zkstore.wire.jute import Reader
 from zkstore.wire.messages import (
     FORWARD,
+    FORWARD_LOCAL,
     REVALIDATE,
     SYNC_REQUEST,
     Forward,
@@ -88,11 +89,16 @@ class Learning:
         self, conversation: Conversation, xid: int, opcode: int, data: bytes, start: int, stop: int
     ) -> Proposal:
         """A create or create2 whose body is data[start:stop]."""
-        return self._forward(conversation, conversation.session_id, xid, opcode, data[start:stop])
+        body = data[start:stop]
+        if conversation.is_local:
+            self._upgrade_for(conversation, opcode, body)
+        return self._forward(conversation, conversation.session_id, xid, opcode, body)
 
     def propose_request(self, conversation: Conversation, xid: int, opcode: int, body: Reader) -> Proposal:
         """Any write."""
         request = body.fixed(body.remaining)
+        if conversation.is_local:
+            self._upgrade_for(conversation, opcode, request)
         proposal = self._forward(conversation, conversation.session_id, xid, opcode, request)
         if opcode == _MULTI:
             proposal.operations = _operations(request)
@@ -104,10 +110,20 @@ class Learning:
         proposal = Proposal(UNKNOWN_TXN, conversation, xid, opcode, replica.now_ms, (), None, len(body))
         self._forwarded[ticket] = proposal
         replica.outstanding_bytes += len(body)
-        self._ensemble.relay(
-            self._link, Forward(FORWARD, ticket, session_id, xid, opcode, body, conversation.identities)
-        )
+        kind = FORWARD_LOCAL if conversation.is_local else FORWARD
+        self._ensemble.relay(self._link, Forward(kind, ticket, session_id, xid, opcode, body, conversation.identities))
         return proposal
+
+    def _upgrade_for(self, conversation: Conversation, opcode: int, body: bytes) -> None:
+        """If this request of a session that only this server knows creates an ephemeral, the session goes ahead of it.
+
+        The link keeps their order. Where it breaks between them, this server knows no more than the leader does: the
+        client is told by whoever leads then.
+        """
+        replica = self._replica
+        if replica.settings.local_sessions_upgrading and local_sessions.needs_owner(opcode, body):
+            creation = sessions.pack_creation(*replica.local.hand_over(conversation))
+            self._forward(conversation, conversation.session_id, 0, Opcode.CREATE_SESSION, creation)
 
     def sync(self, conversation: Conversation, xid: int, body: bytes) -> Barrier | None:
         """To be answered once all is applied here that was committed when the leader, still leading, was asked."""
@@ -127,7 +143,8 @@ class Learning:
     def touch(self, session_id: int) -> bool:
         """The session's client is alive, and the leader will hear of it. When the session ends, so does its
         conversation: whoever asks has it."""
-        self._touched[session_id] = None
+        if not self._replica.local.touch(session_id):
+            self._touched[session_id] = None
         return True
 
     def take_touched(self) -> tuple[int, ...]:

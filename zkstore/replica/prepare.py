@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from zkstore.errors import (
     BadArgumentsError,
     BadVersionError,
+    EphemeralOnLocalSessionError,
     MarshallingError,
     NoAuthError,
     NoChildrenForEphemeralsError,
@@ -50,7 +51,7 @@ from zkstore.model.txns import (
 )
 from zkstore.replica.outstanding import Outstanding, Prospect, make_prospect
 from zkstore.wire.multi import MultiRequest
-from zkstore.wire.opcodes import CreateMode, Opcode
+from zkstore.wire.opcodes import EPHEMERAL_MODES, CreateMode, Opcode
 from zkstore.wire.records import (
     CheckVersionRequest,
     CreateRequest,
@@ -64,7 +65,6 @@ _MODES: Final = frozenset(CreateMode)
 _SEQUENTIAL: Final = frozenset(
     {CreateMode.PERSISTENT_SEQUENTIAL, CreateMode.EPHEMERAL_SEQUENTIAL, CreateMode.TTL_SEQUENTIAL}
 )
-_EPHEMERAL: Final = frozenset({CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL})
 _TTL: Final = frozenset({CreateMode.TTL, CreateMode.TTL_SEQUENTIAL})
 
 _make_create: Final = partial(tuple.__new__, CreateTxn)
@@ -73,13 +73,17 @@ ChangeRequest: TypeAlias = CreateRequest | CreateTtlRequest | DeleteRequest | Se
 
 
 class Asking(NamedTuple):
-    """Who asks, and what a txn made of it will be: its zxid and the leader's wall clock."""
+    """Who asks, and what a txn made of it will be: its zxid and the leader's wall clock.
+
+    A session that `is_local` to one server can own nothing.
+    """
 
     session_id: int
     cxid: int
     time_ms: int
     zxid: int
     identities: tuple[Identity, ...]
+    is_local: bool = False
 
 
 class MultiFailedError(Exception):
@@ -154,7 +158,7 @@ class Preparation:
             raise NoChildrenForEphemeralsError(path)
         if self._enforce_quota:
             self._demand_quota(path, 1, len(request.data or b""))
-        session_id, cxid, time_ms, zxid, _ = asking
+        session_id, cxid, time_ms, zxid, _, _ = asking
         _, _, version, aversion, created, num_children, parent_owner, parent_acl = parent
         self._outstanding.expect(
             parent_path,
@@ -289,6 +293,11 @@ class Preparation:
             self._expect_deleted(asking.zxid, path)
         return CloseSessionTxn(CLOSE_SESSION, asking.session_id, asking.cxid, asking.time_ms, tuple(owned))
 
+    def shed(self, asking: Asking, path: bytes) -> DeleteTxn:
+        """An ephemeral znode of a session that is about to be closed."""
+        self._expect_deleted(asking.zxid, path)
+        return DeleteTxn(DELETE, asking.session_id, asking.cxid, asking.time_ms, path)
+
     def reap(self, asking: Asking, path: bytes) -> DeleteTxn | None:
         """A container or TTL znode whose time is over; None if a txn under way changes it or its children."""
         znode = self._outstanding.look(path)
@@ -339,7 +348,11 @@ def _stored_owner(asking: Asking, opcode: int, request: CreateRequest | CreateTt
         raise BadArgumentsError(request.path)
     if opcode == Opcode.CREATE_CONTAINER:
         return CONTAINER_OWNER
-    return asking.session_id if request.flags in _EPHEMERAL else 0
+    if request.flags not in EPHEMERAL_MODES:
+        return 0
+    if asking.is_local:
+        raise EphemeralOnLocalSessionError(request.path)
+    return asking.session_id
 
 
 def _demand_version(expected: int, actual: int, path: bytes) -> None:

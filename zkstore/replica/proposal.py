@@ -40,19 +40,27 @@ class Remote:
     """A request that a learner forwarded, in the place of the client's conversation, which is the learner's.
 
     The learner answers its client itself, when it applies the txn: the leader only tells it which txn is the answer to
-    which `ticket`, on the link that the request came by.
+    which `ticket`, on the link that the request came by. Where it `is_local`, only the learner knows the session.
     """
 
-    __slots__ = ("identities", "link", "server_id", "session_id", "ticket")
+    __slots__ = ("identities", "is_local", "link", "server_id", "session_id", "ticket")
 
     def __init__(
-        self, link: int, server_id: int, ticket: int, session_id: int, identities: tuple[Identity, ...]
+        self,
+        link: int,
+        server_id: int,
+        ticket: int,
+        session_id: int,
+        identities: tuple[Identity, ...],
+        *,
+        is_local: bool = False,
     ) -> None:
         self.link = link
         self.server_id = server_id
         self.ticket = ticket
         self.session_id = session_id
         self.identities = identities
+        self.is_local = is_local
 
     def answer_proposal(self, proposal: Proposal, zxid: int, code: int, body: bytes) -> None:
         """The learner does that."""

@@ -102,7 +102,8 @@ class Proposing:
     def propose_request(self, asker: Asker, xid: int, opcode: int, body: Reader) -> Proposal:
         """A write: checked against all that is under way, numbered and queued. One that fails takes a zxid, too."""
         replica = self.replica
-        asking = Asking(asker.session_id, xid, replica.time_ms, self.proposed_zxid + 1, asker.identities)
+        zxid = self.proposed_zxid + 1
+        asking = Asking(asker.session_id, xid, replica.time_ms, zxid, asker.identities, asker.is_local)
         size = body.remaining
         operations: tuple[int, ...] = ()
         failure: tuple[int, bytes] | None = None

@@ -1,7 +1,8 @@
 """The role of a server that has found no leader for a while and serves reads all the same, to those who want that.
 
 What it reads from is the past: the others may have gone on. So only clients that ask for it are let in, and they cannot
-write, nor sync. Their sessions are known to this server alone, and end with the mode (protocol: read-only mode).
+write, nor sync. Their sessions are local ones, and end with the mode where sessions are not local anyway (protocol:
+read-only mode).
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zkstore.errors import NotReadOnlyError
-from zkstore.model.sessions import SessionTracker
-from zkstore.replica import sessions
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.role import UNKNOWN_TXN, Idle
 from zkstore.wire.jute import Reader
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 PATIENCE_MS: Final = 2_000
 """For so long, and for a tick at least, a server looks for a leader and serves nobody."""
 
-_EXPIRIES_PER_TICK: Final = 500
-
 
 class ReadOnly(Idle):
     """Serves reads while there is no leader.
@@ -40,24 +37,20 @@ class ReadOnly(Idle):
     def __init__(self, replica: Replica, reason: str) -> None:
         super().__init__(reason)
         self._replica = replica
-        self._passwords: dict[int, bytes] = {}
         self._unanswered: list[Proposal] = []
-        replica.tracker = SessionTracker(replica.settings.tick_ms)
 
     def has_session(self, session_id: int) -> bool:
         """Whether this server has opened the session, and it is alive."""
-        return session_id in self._replica.tracker
+        return session_id in self._replica.local
 
     def touch(self, session_id: int) -> bool:
         """The session's client is alive; False if the session is not any more."""
-        return self._replica.tracker.touch(session_id, self._replica.now_ms)
+        return self._replica.local.touch(session_id)
 
     def propose_request(self, conversation: Conversation, xid: int, opcode: int, body: Reader) -> Proposal:
-        """Any write: only a session can be closed."""
-        code = 0 if opcode == Opcode.CLOSE_SESSION else NotReadOnlyError.code
-        if not code:
-            self._forget(conversation.session_id)
-        refused = Proposal(UNKNOWN_TXN, conversation, xid, opcode, self._replica.now_ms, (), (code, b""))
+        """Any write."""
+        failure = NotReadOnlyError.code, b""
+        refused = Proposal(UNKNOWN_TXN, conversation, xid, opcode, self._replica.now_ms, (), failure)
         self._unanswered.append(refused)
         return refused
 
@@ -83,40 +76,11 @@ class ReadOnly(Idle):
                 conversation = proposal.conversation
                 assert conversation is not None and proposal.failure is not None
                 conversation.answer_proposal(proposal, self._replica.tree.zxid, *proposal.failure)
-                if proposal.opcode == Opcode.CLOSE_SESSION:
-                    conversation.end(None)
 
     def open_session(self, conversation: Conversation, timeout_ms: int) -> None:
         """A session that no other server knows of."""
-        replica = self._replica
-        session_id, password = sessions.new_id(replica), replica.make_password()
-        self._passwords[session_id] = password
-        replica.tracker.add(session_id, timeout_ms, replica.now_ms)
-        replica.admit(conversation, session_id, timeout_ms, password)
-        replica.resume_joined()
+        self._replica.local.open(conversation, timeout_ms)
 
     def reclaim_session(self, conversation: Conversation, request: ConnectRequest, timeout_ms: int) -> None:
         """A session of before the mode may be alive: its client must look for a server that has a leader."""
-        replica, session_id = self._replica, request.session_id
-        password = self._passwords.get(session_id)
-        if password is None:
-            conversation.end("a session of the whole ensemble, and this server is in read-only mode")
-        elif password != request.password:
-            conversation.refuse()
-        else:
-            replica.tracker.touch(session_id, replica.now_ms, timeout_ms)
-            replica.admit(conversation, session_id, timeout_ms, password)
-            replica.resume_joined()
-
-    def tick(self) -> None:
-        """End the sessions that were silent for too long."""
-        replica = self._replica
-        for session_id in replica.tracker.expired(replica.now_ms, _EXPIRIES_PER_TICK):
-            self._forget(session_id)
-            conversation = replica.attached.get(session_id)
-            if conversation is not None:
-                conversation.end("the session expired")
-
-    def _forget(self, session_id: int) -> None:
-        self._replica.tracker.remove(session_id)
-        self._passwords.pop(session_id, None)
+        conversation.end("a session of the whole ensemble, and this server is in read-only mode")

@@ -33,6 +33,7 @@ from zkstore.replica.figures import Figures
 from zkstore.replica.leading import Leading
 from zkstore.replica.learning import Learning
 from zkstore.replica.listings import Listings
+from zkstore.replica.local_sessions import LocalSessions
 from zkstore.replica.outstanding import Outstanding
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.read_only import PATIENCE_MS, ReadOnly
@@ -68,6 +69,7 @@ class Replica:
         watches: who wants to be told of what.
         syncs: of clients here, that wait for something.
         tracker: live sessions and when they expire; on the leader only.
+        local: sessions that only this server knows.
         attached: session id to the conversation that has it here.
         ready: conversations with bytes to send or to be closed, in order; the server empties it.
         conversations: all that have not ended, in order of arrival.
@@ -94,6 +96,7 @@ class Replica:
         "learned_crc",
         "learned_zxid",
         "listings",
+        "local",
         "make_password",
         "next_session_id",
         "notices",
@@ -132,6 +135,7 @@ class Replica:
         self.super_digest = settings.super_digest
         self.watches: Watches[Conversation] = Watches()
         self.tracker = SessionTracker(settings.tick_ms)
+        self.local = LocalSessions(self)
         self.attached: dict[int, Conversation] = {}
         self.conversations: dict[Conversation, None] = {}
         self.ready: dict[Conversation, None] = {}
@@ -182,6 +186,7 @@ class Replica:
         """All that was learned is committed: propose. `epoch` 0 and no members are those of a server alone."""
         assert not self._pending, "a leader begins with what is committed"
         self._end_read_only()
+        self.local.restart()
         reconfiguration = Reconfiguration(self, ensemble, members)
         self.role = leading = Leading(self, epoch, ensemble, reconfiguration)
         return leading
@@ -189,6 +194,7 @@ class Replica:
     def follow(self, ensemble: Ensemble, link: int) -> Learning:
         """In step with the leader at the other end of the link."""
         self._end_read_only()
+        self.local.restart()
         self.role = learning = Learning(self, ensemble, link)
         return learning
 
@@ -221,16 +227,26 @@ class Replica:
     def _end_read_only(self) -> None:
         if self.role.is_read_only:
             self._serve_nobody("read-only mode ends")
+            if not self.settings.local_sessions:
+                self.local.clear()
 
     def tick(self) -> None:
         """Time has passed."""
         self.role.tick()
+        if self.local and self.role.is_serving:
+            self.local.expire()
         self.let_in()
         if self.settings.read_only_mode and type(self.role) is Idle:
             idle_ms = self.now_ms - self._idle_since_ms
             if idle_ms >= max(PATIENCE_MS, self.settings.tick_ms):
+                self.local.restart()
                 self.role = ReadOnly(self, self.role.reason)
                 self.notice(f"no leader for {idle_ms} ms: read-only mode begins")
+
+    def postpone(self, by_ms: int) -> None:
+        """The server itself stood still for so long and heard nobody: sessions get this much longer."""
+        self.tracker.postpone(by_ms)
+        self.local.tracker.postpone(by_ms)
 
     # --- conversations and sessions ---------------------------------------------------------------
 

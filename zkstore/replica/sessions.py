@@ -37,7 +37,7 @@ _CREATION: Final = Struct(f">i{limits.PASSWORD_BYTES}s")
 def connect(replica: Replica, conversation: Conversation, request: ConnectRequest) -> None:
     """A ConnectRequest; the order of the checks is ZooKeeper's."""
     settings = replica.settings
-    if not settings.throttle.take(replica.now_ms, is_renewed=request.session_id != 0):
+    if not settings.throttle.take(replica.now_ms, is_renewed=request.session_id != 0, is_local=settings.local_sessions):
         conversation.end("too many connections at once (connection_throttle_tokens)")
         return
     if replica.role.is_read_only and not request.read_only:
@@ -51,18 +51,24 @@ def connect(replica: Replica, conversation: Conversation, request: ConnectReques
         return
     timeout_ms = negotiate(request.timeout_ms, settings.session_timeout_ms_min, settings.session_timeout_ms_max)
     if request.session_id == 0:
-        replica.role.open_session(conversation, timeout_ms)
+        if settings.local_sessions and replica.role.is_serving:
+            replica.local.open(conversation, timeout_ms)
+        else:
+            replica.role.open_session(conversation, timeout_ms)
         return
     previous = replica.attached.get(request.session_id)
     if previous is not None:
         previous.end(None)  # before the password is looked at, as ZooKeeper does
-    replica.role.reclaim_session(conversation, request, timeout_ms)
+    if request.session_id in replica.local and replica.role.is_serving:
+        replica.local.reclaim(conversation, request, timeout_ms)
+    else:
+        replica.role.reclaim_session(conversation, request, timeout_ms)
 
 
 def new_id(replica: Replica) -> int:
     """A session id that this server has not given out, nor any other, for it names the server."""
     session_id = replica.next_session_id
-    while session_id in replica.tree.sessions or session_id == 0:
+    while session_id in replica.tree.sessions or session_id in replica.local or session_id == 0:
         session_id += 1
     replica.next_session_id = session_id + 1
     return session_id
@@ -81,6 +87,14 @@ def create(leading: Leading, conversation: Conversation, timeout_ms: int) -> Non
     replica = leading.replica
     conversation.state = State.JOINING
     _propose(leading, conversation, new_id(replica), timeout_ms, replica.make_password())
+
+
+def upgrade(leading: Leading, conversation: Conversation) -> None:
+    """A session that only this server knows is to be everybody's. Its time is kept at once, for its client goes on."""
+    replica, session_id = leading.replica, conversation.session_id
+    timeout_ms, password = replica.local.hand_over(conversation)
+    replica.tracker.add(session_id, timeout_ms, replica.now_ms)
+    _propose(leading, conversation, session_id, timeout_ms, password)
 
 
 def create_for(leading: Leading, remote: Remote, body: bytes) -> None:
@@ -186,6 +200,26 @@ def close(leading: Leading, session_id: int) -> None:
     """End a session as if it had expired."""
     replica = leading.replica
     replica.tracker.remove(session_id)
+    leading.opening.discard(session_id)
+    shed(leading, session_id)
     asking = Asking(session_id, 0, replica.time_ms, leading.proposed_zxid + 1, ())
     txn = leading.prepare.close_session(asking)
-    leading.propose(Proposal(txn, None, 0, Opcode.CLOSE_SESSION, replica.now_ms))
+    size = sum(map(len, txn.paths))
+    leading.propose(Proposal(txn, None, 0, Opcode.CLOSE_SESSION, replica.now_ms, size=size))
+
+
+def shed(leading: Leading, session_id: int) -> None:
+    """Of a session that is about to be closed, delete the ephemeral znodes that are too many for one record.
+
+    A leader that ends in between leaves the rest, and the session, to the next one.
+    """
+    replica = leading.replica
+    owned = replica.outstanding.ephemerals(session_id)
+    left = sum(map(len, owned))
+    for path in owned:
+        if left <= limits.CLOSE_SESSION_BYTES_MAX:
+            break
+        left -= len(path)
+        asking = Asking(session_id, 0, replica.time_ms, leading.proposed_zxid + 1, ())
+        txn = leading.prepare.shed(asking, path)
+        leading.propose(Proposal(txn, None, 0, Opcode.DELETE, replica.now_ms, size=len(path)))

@@ -22,6 +22,8 @@ class ReplicaSettings:
         requests: None where they do not wait for each other.
         reconfig_enabled: clients may change the members of the ensemble; `standalone_enabled`: but for the last two.
         read_only_mode: without a leader, serve reads to clients that ask for no more.
+        local_sessions: new sessions are known to this server alone. With `local_sessions_upgrading` one is made
+            known to all before it creates an ephemeral; without, it cannot.
     """
 
     server_id: int = 1
@@ -41,6 +43,8 @@ class ReplicaSettings:
     reconfig_enabled: bool = False
     standalone_enabled: bool = True
     read_only_mode: bool = False
+    local_sessions: bool = False
+    local_sessions_upgrading: bool = False
     container_check_interval_ms: int = limits.CONTAINER_CHECK_MS
     container_never_used_ms: int = limits.CONTAINER_UNUSED_MS
     container_reaps_per_minute: int = limits.CONTAINER_REAPS_PER_MINUTE

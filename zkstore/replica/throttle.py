@@ -37,7 +37,7 @@ class TokenBucket:
     """At most `tokens` at once, `fill_count` more every `fill_ms`; no limit if `tokens` is 0.
 
     A new session takes `new_weight` tokens, one that comes back `renewed_weight`; `tokens` and `fill_count` count new
-    sessions. With `blue` some are turned away by chance, too.
+    sessions. One that the server alone will know takes `local_weight`. With `blue` some are turned away by chance, too.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class TokenBucket:
         *,
         new_weight: int = 1,
         renewed_weight: int = 1,
+        local_weight: int = 1,
         blue: Blue | None = None,
     ) -> None:
         self._tokens = tokens * new_weight
@@ -55,14 +56,18 @@ class TokenBucket:
         self._fill_count = fill_count * new_weight
         self._new_weight = new_weight
         self._renewed_weight = renewed_weight
+        self._local_weight = local_weight
         self._left = self._tokens
         self._filled_ms: int | None = None
         self._blue = blue
         self._drop_probability = 0.0
         self._frozen_until_ms = 0
 
-    def take(self, now_ms: int, *, is_renewed: bool = False) -> bool:
-        """Take one session's tokens; False if there are too few. `now_ms` is of a clock that does not jump."""
+    def take(self, now_ms: int, *, is_renewed: bool = False, is_local: bool = False) -> bool:
+        """Take one session's tokens; False if there are too few. `now_ms` is of a clock that does not jump.
+
+        A session that comes back takes `renewed_weight`, whether it `is_local` or not.
+        """
         if self._tokens == 0:
             return True
         if self._filled_ms is None:
@@ -72,7 +77,7 @@ class TokenBucket:
         self._left = min(self._tokens, self._left + fills * self._fill_count)
         if self._blue is not None and self._is_unlucky(self._blue, now_ms):
             return False
-        weight = self._renewed_weight if is_renewed else self._new_weight
+        weight = self._renewed_weight if is_renewed else self._local_weight if is_local else self._new_weight
         if self._left < weight:
             return False
         self._left -= weight

@@ -92,6 +92,7 @@ class Config:
     throttle_weighs: bool = False
     throttle_new_weight: int = 3
     throttle_renewed_weight: int = 2
+    throttle_local_weight: int = 1
     requests_max: int = 0
     request_wait_ms_max: int = 0
     drop_stale_requests: bool = True
@@ -103,6 +104,8 @@ class Config:
     enforce_quota: bool = False
     skip_acl: bool = False
     reconfig_enabled: bool = False
+    local_sessions: bool = False
+    local_sessions_upgrading: bool = False
     read_only_mode: bool = False
     super_digest: str | None = field(default=None, repr=False)
     x509_super_user: str | None = None
@@ -273,6 +276,12 @@ def _advise(config: Config, winners: Mapping[str, Given], warnings: list[str]) -
     if "request_wait_ms_max" in winners and not config.requests_max:
         warnings.append(
             f"{winners['request_wait_ms_max'].label}: without request_throttle_max_requests no request waits"
+        )
+    if config.local_sessions and config.ensemble is None:
+        warnings.append(f"{_shown(winners['local_sessions'])}: a server alone has no local sessions")
+    elif config.local_sessions_upgrading and not config.local_sessions:
+        warnings.append(
+            f"{_shown(winners['local_sessions_upgrading'])}: without localSessionsEnabled=true no session is local"
         )
     if config.skip_acl:
         warnings.append(f"{winners['skip_acl'].label}={winners['skip_acl'].value}: ACLs are not checked")

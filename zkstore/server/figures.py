@@ -167,10 +167,13 @@ class ServerView(Protocol):
         """Every client connection, the asking one included."""
 
     def expiry_buckets(self) -> Iterable[ExpiryBucket]:
-        """All sessions by the time of their expiry, the earliest first; none where another server keeps their time."""
+        """Sessions by the time of their expiry, the earliest first; none where another server keeps their time."""
+
+    def local_expiry_buckets(self) -> Iterable[ExpiryBucket] | None:
+        """The sessions that only this server knows, likewise; None where new ones are known to all."""
 
     def session_timeouts(self) -> Mapping[int, int]:
-        """All sessions with their timeouts, in ms."""
+        """All sessions that every server knows, with their timeouts, in ms."""
 
     def ephemerals(self) -> Mapping[int, Collection[bytes]]:
         """The paths of ephemerals by their owner; sessions without any are left out."""

@@ -40,7 +40,6 @@ _SERVERS_REVOKED: Final = "nobody is asked over the network; give a list by zkst
 _NO_NAMES: Final = "who dials proves itself by its certificate and the list of members; no name is looked up"
 _OWN_TIMEOUTS: Final = "each step of a connection between servers has a limit of its own"
 _ONE_SERVER: Final = "a single server has nobody to talk to"
-_NO_LOCAL_SESSIONS: Final = "a single server has no local sessions"
 _NO_ADMIN_PORT: Final = "figures come from the four-letter words, mntr above all"
 _THREADS: Final = "zkstore needs no tuning of threads and queues"
 _JAVA: Final = "concerns Java"
@@ -98,7 +97,6 @@ FOREIGN_SETTINGS: Final = (
     ForeignSetting("leaderServes", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("syncEnabled", _PASSED_OVER, _ONE_SERVER),
     ForeignSetting("tcpKeepAlive", _PASSED_OVER, _ONE_SERVER),
-    ForeignSetting("localSessions*", _PASSED_OVER, _NO_LOCAL_SESSIONS),
     # The disk.
     ForeignSetting("forceSync", _WARNED, "zkstore always syncs before it answers a write", frozenset({"yes", "true"})),
     ForeignSetting("autopurge.purgeInterval", _PASSED_OVER, "history is kept within zkstore.historyBytesMax"),
@@ -129,7 +127,6 @@ FOREIGN_SETTINGS: Final = (
     ),
     ForeignSetting("request_throttler.shutdownTimeout", _PASSED_OVER, "a stop carries out what has been read"),
     ForeignSetting("largeRequest*", _PASSED_OVER, "frames and memory are bounded without it"),
-    ForeignSetting("connection_throttle_local_session_weight", _PASSED_OVER, _NO_LOCAL_SESSIONS),
     ForeignSetting("clientTcpKeepAlive", _PASSED_OVER, "session timeouts find dead clients"),
     ForeignSetting("serverCnxnFactory", _PASSED_OVER, _JAVA),
     ForeignSetting("nio.*", _PASSED_OVER, _THREADS),
@@ -167,7 +164,6 @@ _OF_A_MEMBER: Final = (
     ForeignSetting("leaderServes", _WARNED, "the leader serves clients, too", _ON),
     ForeignSetting("syncEnabled", _WARNED, "observers log what they learn", _ON),
     ForeignSetting("observerMasterPort", _WARNED, "observers learn from the leader", frozenset({"", "0"})),
-    ForeignSetting("localSessions*", _WARNED, "all sessions are known to all servers", _OFF),
     ForeignSetting("connectToLearnerMasterLimit", _PASSED_OVER, "initLimit holds for it, too"),
     ForeignSetting("cnxTimeout", _PASSED_OVER, _OWN_TIMEOUTS),
     ForeignSetting("quorumCnxnTimeoutMs", _PASSED_OVER, _OWN_TIMEOUTS),

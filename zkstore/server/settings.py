@@ -316,6 +316,7 @@ SETTINGS: Final = (
         whole_number(1),
         "weight of one that comes back",
     ),
+    Setting("throttle_local_weight", "connection_throttle_local_session_weight", whole_number(1), "of a local one"),
     Setting(
         "requests_max",
         "request_throttle_max_requests",
@@ -363,6 +364,13 @@ SETTINGS: Final = (
     ),
     Setting("allow_sasl_failed", "allowSaslFailedClients", boolean, "who fails to log in goes on without an identity"),
     Setting("four_letter_words", "4lw.commands.whitelist", words, "four-letter words answered, or * for all"),
+    Setting("local_sessions", "localSessionsEnabled", boolean, "in an ensemble: new sessions concern one server only"),
+    Setting(
+        "local_sessions_upgrading",
+        "localSessionsUpgradingEnabled",
+        boolean,
+        "until they create an ephemeral; or never",
+    ),
     Setting("read_only_mode", "readonlymode.enabled", boolean, "without a leader, serve reads; and answer isro"),
     Setting("log_level", "zkstore.logLevel", log_level, "debug, info, warning or error"),
     *_ENSEMBLE_SETTINGS,

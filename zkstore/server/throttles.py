@@ -25,6 +25,7 @@ def connections(config: Config) -> TokenBucket:
         config.throttle_fill_count,
         new_weight=config.throttle_new_weight if config.throttle_weighs else 1,
         renewed_weight=config.throttle_renewed_weight if config.throttle_weighs else 1,
+        local_weight=config.throttle_local_weight if config.throttle_weighs else 1,
         blue=blue,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from zkstore.model.sessions import SessionTracker
 from zkstore.net.client_port import ClientPort
 from zkstore.net.connection import Connection
 from zkstore.replica.conversation import Conversation
@@ -163,7 +164,7 @@ class View:
             "ephemerals_count": sum(map(len, tree.ephemerals.values())),
             "approximate_data_size": tree.data_bytes,
             "global_sessions": len(tree.sessions),
-            "local_sessions": 0,
+            "local_sessions": len(replica.local),
             "uptime": replica.now_ms - self._started_ms,
             "connection_rejected": replica.figures.connections_rejected,
             "stale_sessions_expired": replica.figures.sessions_expired,
@@ -223,9 +224,18 @@ class View:
         )
 
     def expiry_buckets(self) -> Iterable[ExpiryBucket]:
-        """All sessions by the time of their expiry, which the leader knows."""
+        """Sessions by the time of their expiry, which the leader knows; without a leader there are local ones only."""
+        return self._buckets(self._replica.local.tracker if self.is_read_only() else self._replica.tracker)
+
+    def local_expiry_buckets(self) -> Iterable[ExpiryBucket] | None:
+        """The sessions that only this server knows."""
+        if self.is_read_only() or not self._replica.settings.local_sessions:
+            return None
+        return self._buckets(self._replica.local.tracker)
+
+    def _buckets(self, tracker: SessionTracker) -> list[ExpiryBucket]:
         to_wall_clock_ms = self._replica.time_ms - self._replica.now_ms
-        buckets = self._replica.tracker.buckets()
+        buckets = tracker.buckets()
         return [ExpiryBucket(due_ms + to_wall_clock_ms, sessions) for due_ms, sessions in buckets.items()]
 
     def session_timeouts(self) -> Mapping[int, int]:

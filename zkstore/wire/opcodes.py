@@ -83,6 +83,9 @@ class CreateMode(IntEnum):
     TTL_SEQUENTIAL = 6
 
 
+EPHEMERAL_MODES: Final = frozenset({CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL})
+"""Those of znodes that a session owns."""
+
 STATE_SYNC_CONNECTED: Final = 3
 """WatcherEvent.state: what servers always send; its `type` is the model's `EventType`."""
 
