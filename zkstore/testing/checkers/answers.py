@@ -31,7 +31,7 @@ from zkstore.model.txns import (
 from zkstore.testing.checkers.history import Call
 from zkstore.wire import jute
 from zkstore.wire.multi import TERMINATOR, MultiRequest, encode_error, encode_result
-from zkstore.wire.opcodes import CreateMode, Opcode
+from zkstore.wire.opcodes import PLAIN_CREATES, CreateMode, Opcode
 from zkstore.wire.records import (
     CheckVersionRequest,
     CreateRequest,
@@ -57,6 +57,7 @@ _SEQUENTIAL: Final = (
     CreateMode.EPHEMERAL_SEQUENTIAL,
     CreateMode.TTL_SEQUENTIAL,
 )
+ON_LOCAL_SESSION: Final = -120
 _EPHEMERAL: Final = (CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL)
 
 Identities = tuple[Identity, ...]
@@ -97,6 +98,7 @@ class _View:
         self._changed: dict[bytes, _Znode | None] = {}
         self._identities = call.channel.identities
         self._session_id = call.channel.session.session_id
+        self._is_local = call.channel.session.began_local and self._session_id not in tree.sessions
         self._xid = call.xid
         self._time_ms = time_ms
 
@@ -137,6 +139,8 @@ class _View:
             raise Refusal(NO_AUTH)
 
     def _create(self, opcode: int, request: CreateRequest | CreateTtlRequest) -> CreateTxn:
+        if self._is_local and opcode in PLAIN_CREATES and request.flags in _EPHEMERAL:
+            raise Refusal(ON_LOCAL_SESSION)
         path = _given(request.path)
         parent_path = parent_of(path)
         parent = self._look(parent_path)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from zkstore.testing.checkers.comparing import SYSTEM_FAILURE
 from zkstore.testing.checkers.history import WRITES, Call, Channel, Closing, History, Life
+from zkstore.testing.checkers.local_sessions import check_local_refusal, check_local_sessions
 from zkstore.testing.checkers.replay import Replay
 from zkstore.testing.checkers.verdict import Verdict
 from zkstore.wire.opcodes import Opcode
@@ -132,9 +133,13 @@ def _check_expiry(history: History, allowances: Allowances, verdict: Verdict) ->
         if closing.cxid == 0:
             _check_not_early(history, history.lives[closing.session_id], closing, allowances, verdict)
     for life in history.lives.values():
-        if life.refused_us >= 0:
+        if life.is_local or life.refused_us < life.created_us:
+            check_local_refusal(history, life, allowances.clock_error, verdict)
+        elif life.refused_us >= 0:
             _check_refusal(life, over.get(life.session_id), allowances, verdict)
-        _check_at_last(history, life, over.get(life.session_id), allowances, verdict)
+        if not life.is_local:
+            _check_at_last(history, life, over.get(life.session_id), allowances, verdict)
+    check_local_sessions(history, allowances.clock_error, 2 * allowances.tick_us + history.report_us, verdict)
 
 
 def _check_not_early(history: History, life: Life, closing: Closing, allowances: Allowances, verdict: Verdict) -> None:
@@ -180,7 +185,7 @@ def _check_at_last(
         return
     verdict.counts["expiry at last"] += 1
     end_us = history.ended_us if closing is None else closing.applied_us
-    since_us = max(life.silent_us, history.calm_us + allowances.settle_us)
+    since_us = max(life.silent_us, life.created_us, history.calm_us + allowances.settle_us)
     latest_us = since_us + int(life.timeout_us * (1 + allowances.clock_error)) + 2 * allowances.tick_us
     if end_us > latest_us + history.report_us:
         verdict.violate(

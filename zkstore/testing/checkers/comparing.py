@@ -40,6 +40,7 @@ class Comparison:
     Attributes:
         applied: (session id, xid) of every request in the history so far, to (zxid, error code).
         answers: what writes that have been applied must be answered: code and body.
+        begun: sessions that a txn has begun.
         ended: sessions that are over. One may be served before it begins, by a server that lags behind its leader.
     """
 
@@ -48,6 +49,7 @@ class Comparison:
         self._tree: Tree = history.base
         self.applied: dict[tuple[int, int], tuple[int, int]] = {}
         self.answers: dict[Call, tuple[int, bytes]] = {}
+        self.begun: set[int] = set()
         self.ended: set[int] = set()
         self._due: dict[int, list[_Reader]] = {}
         self._watching: dict[_Reader, None] = {}
@@ -145,6 +147,9 @@ class Comparison:
         applied = self.applied.get(key)
         if call.code == SYSTEM_FAILURE and applied is None:
             verdict.seen["writes that did not happen"] += 1
+            return
+        if call.opcode == Opcode.CLOSE_SESSION and call.channel.session.began_local and key[0] not in self.begun:
+            verdict.seen["local sessions that were closed"] += 1
             return
         verdict.counts["survival"] += 1
         if applied is None or applied[0] != call.zxid:

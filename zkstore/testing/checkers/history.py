@@ -119,21 +119,31 @@ class Life:
         leader_us: the latest request that the leader must have heard of, for it was answered: when it was sent.
         heard_us: when requests were sent that some server has answered, the newest last.
         silent_us: when the client stopped for good; -1 while it has not.
-        refused_us: when it was told that the session is over; -1 if it was not.
+        refused_us: when it was told that the session is over; -1 if it was not. `refused_by`: by which server.
+        began_local: no txn made the session; `is_local` while none has, at `created_us`, made it known to all.
     """
 
     __slots__ = (
+        "began_local",
         "channels",
+        "created_us",
         "heard_us",
+        "is_local",
         "leader_us",
         "password",
+        "refused_by",
         "refused_us",
         "session_id",
         "silent_us",
         "timeout_us",
     )
 
-    def __init__(self, session_id: int, timeout_us: int, password: bytes, asked_us: int) -> None:
+    def __init__(
+        self, session_id: int, timeout_us: int, password: bytes, asked_us: int, *, is_local: bool = False
+    ) -> None:
+        self.began_local = self.is_local = is_local
+        self.created_us = -1
+        self.refused_by = 0
         self.session_id = session_id
         self.timeout_us = timeout_us
         self.password = password
@@ -181,13 +191,23 @@ class History:
         healed_us: since when there was no fault.
         rested_us: when clients stopped to ask; -1 while they do not.
         report_us: how long a server may take to tell the leader which sessions it heard of.
+        local_sessions: new sessions are known to one server; with `upgrades` to all before they own something.
+        forgotten_us: by server, when it lost its memory. `serving_us`: by server, when it began to serve last.
+        left_local: by server that serves, the local sessions there at the end.
         digests: zxid to the digest that servers had there.
         finals: server to (zxid, digest) at the end.
         counts: how often what was judged here.
     """
 
-    def __init__(self, *, report_us: int, base: Tree | None = None) -> None:
+    def __init__(
+        self, *, report_us: int, base: Tree | None = None, local_sessions: bool = False, upgrades: bool = False
+    ) -> None:
         self.report_us = report_us
+        self.local_sessions = local_sessions
+        self.upgrades = upgrades
+        self.forgotten_us: dict[int, list[int]] = {}
+        self.serving_us: dict[int, int] = {}
+        self.left_local: dict[int, tuple[int, ...]] = {}
         self.base = base or Tree.new()
         self.txns: list[tuple[int, Txn]] = []
         self.segment_ends: list[int] = []
@@ -227,7 +247,10 @@ class History:
         """A server has given a client its session, new or come back; identities follow in `Channel.identities`."""
         life = self.lives.get(session_id)
         if life is None:
-            life = self.lives[session_id] = Life(session_id, timeout_us, password, asked_us)
+            life = Life(session_id, timeout_us, password, asked_us, is_local=self.local_sessions)
+            self.lives[session_id] = life
+        elif life.is_local and life.channels[0].server_id != server_id:
+            self.complain("sessions", 0, f"server {server_id} gave back session {session_id:#x} of another")
         if life.password != password:
             self.complain("sessions", 0, f"two clients were given session {session_id:#x}, or its password changed")
         life.timeout_us = timeout_us
@@ -238,9 +261,10 @@ class History:
         life.channels.append(channel)
         return channel
 
-    def refused(self, session_id: int, now_us: int) -> None:
+    def refused(self, session_id: int, now_us: int, server_id: int = 0) -> None:
         """A client that wanted its session back was told that it is over."""
-        self.lives[session_id].refused_us = now_us
+        life = self.lives[session_id]
+        life.refused_us, life.refused_by = now_us, server_id
         self.silenced(session_id, now_us)
 
     def silenced(self, session_id: int, now_us: int) -> None:
@@ -316,6 +340,17 @@ class History:
             )
         elif isinstance(txn, CreateSessionTxn):
             self.sessions_created += 1
+            life = self.lives.get(txn.session_id)
+            if life is not None:
+                life.is_local, life.created_us = False, now_us
+
+    def forgot(self, server_id: int, now_us: int) -> None:
+        """A server was stopped: sessions that only it knew are no more."""
+        self.forgotten_us.setdefault(server_id, []).append(now_us)
+
+    def serves(self, server_id: int, now_us: int) -> None:
+        """A server leads, or is in step with one that does: the time of sessions that only it knows begins anew."""
+        self.serving_us[server_id] = now_us
 
     def digest(self, server_id: int, zxid: int, digest: int) -> None:
         """A server's tree has this digest at this zxid, the end of a segment (I15)."""

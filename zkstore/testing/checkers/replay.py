@@ -24,13 +24,15 @@ from zkstore.model.txns import (
     SetDataTxn,
     Txn,
 )
-from zkstore.testing.checkers.answers import answer_write, plan
+from zkstore.testing.checkers.answers import NO_AUTH, ON_LOCAL_SESSION, answer_write, plan
 from zkstore.testing.checkers.comparing import SYSTEM_FAILURE, Comparison
 from zkstore.testing.checkers.history import WRITES, Call, History
 from zkstore.testing.checkers.verdict import Verdict
+from zkstore.testing.clients import operating
 from zkstore.wire.multi import MultiRequest
 from zkstore.wire.opcodes import Opcode
 from zkstore.wire.records import CreateRequest, CreateTtlRequest
+from zkstore.zab import membership as memberships
 
 SESSION_EXPIRED: Final = -112
 SESSION_MOVED: Final = -118
@@ -105,6 +107,7 @@ class Replay:
         self._verdict.seen[type(txn).__name__] += 1
         if isinstance(txn, CreateSessionTxn):
             self._verdict.counts["sessions"] += 1
+            self._comparison.begun.add(txn.session_id)
             if txn.session_id in self._tree.sessions:
                 self._verdict.violate("sessions", zxid, f"session {txn.session_id:#x} begins a second time")
             apply.apply(self._tree, zxid, txn)
@@ -154,7 +157,8 @@ class Replay:
             verdict.violate("real time", zxid, f"{call!r}: {call.floor:#x} had been shown before it was asked")
         if not code and not isinstance(txn, CloseSessionTxn):  # Closing twice is harmless.
             verdict.counts["sessions"] += 1
-            if txn.session_id not in self._tree.sessions:
+            is_local = call.channel.session.began_local and txn.session_id not in self._comparison.begun
+            if txn.session_id not in self._tree.sessions and not is_local:
                 verdict.violate("sessions", zxid, f"{call!r} was applied after the end of its session")
         return call
 
@@ -170,12 +174,17 @@ class Replay:
             self._comparison.answers[call] = txn.code, b""
             return
         if call.opcode == Opcode.RECONFIG:
+            self._judge_reconfig(zxid, txn, call)
             image = self._tree.records[_CONFIG]
             self._comparison.answers[call] = (
                 (txn.code, b"") if isinstance(txn, ErrorTxn) else (0, image[: records.image_end(image)])
             )
             return
         planned = plan(self._tree, call, txn.time_ms)
+        if planned.code == ON_LOCAL_SESSION:
+            verdict.seen["ephemerals of local sessions that were refused"] += 1
+            if self._history.upgrades:
+                verdict.violate("ephemerals", zxid, f"{call!r}: its session was not made known to all before")
         if rule == "multi":
             verdict.counts["multi"] += 1
             verdict.seen["multi that failed" if planned.code else "multi that succeeded"] += 1
@@ -185,6 +194,23 @@ class Replay:
         self._count_sequences(zxid, call, changes)
         if planned.changes == changes:
             self._comparison.answers[call] = answer_write(call, planned, made)
+
+    def _judge_reconfig(self, zxid: int, txn: Txn, call: Call) -> None:
+        """The tree has the new members already: they are what was asked for, by somebody who may ask for it."""
+        verdict = self._verdict
+        is_super = operating.IDENTITY in call.channel.identities
+        if isinstance(txn, ErrorTxn):
+            verdict.seen[f"reconfig refused with {txn.code}"] += 1
+            if txn.code == NO_AUTH and is_super:
+                verdict.violate("writes", zxid, f"{call!r} was denied, though its client may do anything")
+            return
+        verdict.seen["reconfig that succeeded"] += 1
+        if not is_super:
+            verdict.violate("writes", zxid, f"{call!r} was not denied: {txn!r}")
+        members = memberships.parse(records.data_of(self._tree.records[_CONFIG]) or b"")
+        odd = operating.unlike(members, call.request)
+        if odd or members.version != zxid:
+            verdict.violate("writes", zxid, f"{call!r} made {members.format()!r}: {odd or 'another version'}")
 
     def _count_sequences(self, zxid: int, call: Call, changes: tuple[Change, ...]) -> None:
         request = call.request

@@ -36,6 +36,7 @@ _REQUEST: Final = Struct(">iii")
 _CONNECT_TIMEOUT_US: Final = 1_500_000
 _AWAY_US_MAX: Final = 400_000
 _HURRY_US_MAX: Final = 2_000
+_LOYALTY: Final = 0.7
 _ROUNDS_PER_TIMEOUT: Final = 6  # looks at the clock in one session timeout
 
 
@@ -152,10 +153,13 @@ class Client:
         *,
         timeout_ms: int,
         credential: bytes | None = None,
+        is_loyal: bool = False,
     ) -> None:
+        """One that `is_loyal` tries the server that it comes from more often than others."""
         self._world = world
         self._history = history
         self._random = random
+        self._is_loyal = is_loyal
         self._servers = list(servers)
         random.shuffle(self._servers)
         self._user = user
@@ -221,6 +225,8 @@ class Client:
         """Try the next server."""
         if self.state != State.AWAY:
             return
+        if self._is_loyal and self.session_id and self._random.random() < _LOYALTY:
+            self._servers.insert(0, self._servers.pop())
         server_id = self._servers.pop(0)
         self._servers.append(server_id)
         self.state = State.GREETING
@@ -312,7 +318,7 @@ class Client:
     def _take_welcome(self, response: ConnectResponse) -> None:
         now_us = self._world.now_us
         if response.timeout_ms == 0:
-            self._history.refused(self.session_id, now_us)
+            self._history.refused(self.session_id, now_us, self._servers[-1])
             self._end()
             return
         link, password = self._link, response.password

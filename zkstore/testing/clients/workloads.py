@@ -13,6 +13,7 @@ from typing import Final
 
 from zkstore.testing.checkers.answers import NODE_EXISTS
 from zkstore.testing.checkers.history import Call, History
+from zkstore.testing.clients import operating
 from zkstore.testing.clients.client import Client, ClientWorld, State
 from zkstore.testing.clients.recipes import (
     CREDENTIALS,
@@ -55,6 +56,7 @@ class Actor:
         credential: bytes | None,
         think_us: int,
         weights: Sequence[int],
+        is_loyal: bool = False,
     ) -> None:
         self._world = world
         self._history = history
@@ -64,6 +66,7 @@ class Actor:
         self._credential = credential
         self._think_us = think_us
         self._weights = weights
+        self._is_loyal = is_loyal
         self._recipe: Recipe | None = None
         self._answers: list[Call] = []
         self._due = 0
@@ -81,6 +84,7 @@ class Actor:
             self,
             timeout_ms=self._timeout_ms,
             credential=self._credential,
+            is_loyal=self._is_loyal,
         )
 
     def start(self) -> None:
@@ -174,8 +178,11 @@ class Actor:
             self.client.stop()
             self.expired()
         else:
-            (choice,) = self._random.choices(_CHOICES, cum_weights=self._weights)
-            self._go(choice(self._random))
+            self._go(self._choose())
+
+    def _choose(self) -> Recipe:
+        (choice,) = self._random.choices(_CHOICES, cum_weights=self._weights)
+        return choice(self._random)
 
     def _go(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -224,6 +231,13 @@ class Founder(Actor):
         self._has_founded = {call.code for call in done} <= {0, NODE_EXISTS}
 
 
+class Operator(Actor):
+    """An actor that changes the members of the ensemble, and does nothing else."""
+
+    def _choose(self) -> Recipe:
+        return operating.operate(self._servers, self._random)
+
+
 class Workload:
     """A number of actors, each with a random generator of its own, so that what one does moves no other's dice.
 
@@ -242,6 +256,8 @@ class Workload:
         count: int,
         timeouts_ms: Sequence[int],
         think_us: int,
+        are_loyal: bool = False,
+        has_operator: bool = False,
     ) -> None:
         weights = [weight for _, weight in RECIPES]
         if random.random() < 0.5:
@@ -260,9 +276,24 @@ class Workload:
                 credential=random.choice(CREDENTIALS),
                 think_us=think_us * (_IDLE if number in _IDLE_ACTORS else 1),
                 weights=rarely if number in _IDLE_ACTORS else added_up,
+                is_loyal=are_loyal,
             )
             for number in range(count)
         ]
+        if has_operator:
+            self.actors.append(
+                Operator(
+                    world,
+                    history,
+                    Random(random.getrandbits(64)),
+                    servers,
+                    timeout_ms=random.choice(timeouts_ms),
+                    credential=operating.CREDENTIAL,
+                    think_us=think_us,
+                    weights=added_up,
+                    is_loyal=are_loyal,
+                )
+            )
 
     def start(self) -> None:
         """All begin."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import cleandoc
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -106,7 +106,7 @@ class Exhibit:
 
 def case_of(seed: int, focus: Focus | None, *, is_bare: bool) -> Case:
     """The case of a seed, with a focus or without one."""
-    case = planning.make(seed, is_bare=is_bare)
+    case = replace(planning.make(seed, is_bare=is_bare), local_sessions=False, upgrades_sessions=False)
     return case if focus is None else focus(case, Random(f"focus {seed}"))
 
 

@@ -42,9 +42,13 @@ class Case:
         clients: how many use the servers; with none, the servers have no more than agreement in them.
         think_us: a client's mean pause between what it does.
         epoch_counter_max: how many transactions an epoch may have.
-        is_grouped: the voters are in three groups, and quorums are most of most groups.
+        is_grouped: the voters are in three groups, and quorums are most of most groups, by weight.
+        weights: (voter, weight) of those that do not weigh 1.
+        has_operator: somebody with all rights changes the members, now and then, as a client.
         checkpoint_ms: how often a server brings its checkpoint up to date; 0 for never. The log behind it is dropped
             but for `checkpoint_kept` segments, so that those who come later need a snapshot.
+        local_sessions: new sessions are known to one server only; with `upgrades_sessions` they are made known to all
+            before they own anything.
     """
 
     seed: int
@@ -68,8 +72,12 @@ class Case:
     think_us: int = 100_000
     epoch_counter_max: int = EPOCH_COUNTER_MAX
     is_grouped: bool = False
+    weights: tuple[tuple[int, int], ...] = ()
+    has_operator: bool = False
     checkpoint_ms: int = 0
     checkpoint_kept: int = 0
+    local_sessions: bool = False
+    upgrades_sessions: bool = False
 
     @property
     def servers(self) -> tuple[int, ...]:
@@ -92,6 +100,7 @@ class Case:
         try:
             fields["faults"] = tuple(fx.from_json(fault) for fault in fields["faults"])
             fields["asks"] = tuple(Ask(*ask) for ask in fields["asks"])
+            fields["weights"] = tuple((voter, weight) for voter, weight in fields.get("weights", ()))
             return Case(**fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"this case has other fields than this version of the simulator knows: {error}") from error
@@ -100,14 +109,20 @@ class Case:
         """Lines for people: the servers, then every fault."""
         lines = [
             f"seed {self.seed}, plan {self.plan}: voters {list(self.voters)}, observers {list(self.observers)},"
-            f" spares {list(self.spares)}{', in groups' if self.is_grouped else ''};"
+            f" spares {list(self.spares)}{self._describe_groups()};"
             f" {self.epoch_counter_max} transactions an epoch;"
             f" tick {self.tick_ms} ms, init {self.init_limit}, sync {self.sync_limit} ticks;"
             f" checkpoint every {self.checkpoint_ms} ms, {self.checkpoint_kept} segments kept;"
+            f"{_sessions_text(self)}"
             f" network {self.latency_us}+{self.jitter_us} us, disk {self.disk_us} us;"
-            f" {self.clients} clients, {len(self.asks)} requests, calm from {self.calm_ms / 1000:.3f} s on"
+            f" {self.clients} clients{' and an operator' * self.has_operator}, {len(self.asks)} requests,"
+            f" calm from {self.calm_ms / 1000:.3f} s on"
         ]
         return lines + [fx.describe(fault) for fault in self.faults]
+
+    def _describe_groups(self) -> str:
+        weights = ", ".join(f"server {voter} {weight}" for voter, weight in self.weights)
+        return f", in groups{' that weigh ' * bool(weights)}{weights}" if self.is_grouped else ""
 
 
 def make(seed: int, servers: int | None = None, *, is_bare: bool = False) -> Case:
@@ -143,10 +158,13 @@ def make(seed: int, servers: int | None = None, *, is_bare: bool = False) -> Cas
         faults=(),
         asks=_asks(random, calm_ms),
         epoch_counter_max=random.choice((EPOCH_COUNTER_MAX, EPOCH_COUNTER_MAX, EPOCH_COUNTER_MAX, 60)),
-        is_grouped=count > 3 and random.random() < 0.2,
+        is_grouped=random.random() < 0.15,
         checkpoint_ms=random.choice((0, 200, 700, 2_000)),
         checkpoint_kept=random.choice((0, 0, 5, 50)),
     )
+    if case.is_grouped:
+        weights = [(voter, random.choice((0, 1, 1, 1, 2, 5))) for voter in voters[:-1]]
+        case = replace(case, weights=tuple((voter, weight) for voter, weight in weights if weight != 1))
     name = random.choice((*SCHEDULES, *["shifting majorities"] * 3, *["random"] * len(SCHEDULES)))
     planned = (
         _random_faults(case, random) if name == "random" else SCHEDULES[name](case, random) + _seasoning(case, random)
@@ -154,9 +172,18 @@ def make(seed: int, servers: int | None = None, *, is_bare: bool = False) -> Cas
     if not is_bare:
         random = Random(f"clients of case {seed}")
         clients, think_us = random.choice((3, 6, 6, 12)), random.choice((30_000, 100_000, 100_000, 300_000))
-        case = replace(case, clients=clients, think_us=think_us)
+        case = replace(case, clients=clients, think_us=think_us, has_operator=random.random() < 0.25)
         planned += _client_faults(_Dice(case, random))
+        random = Random(f"sessions of case {seed}")
+        are_local = random.random() < 0.2
+        case = replace(case, local_sessions=are_local, upgrades_sessions=are_local and random.random() < 0.8)
     return replace(case, plan=name, faults=tuple(sorted(planned, key=lambda fault: fault.at_ms)))
+
+
+def _sessions_text(case: Case) -> str:
+    if not case.local_sessions:
+        return ""
+    return " local sessions that may be upgraded;" if case.upgrades_sessions else " local sessions;"
 
 
 def _asks(random: Random, calm_ms: int) -> tuple[Ask, ...]:
@@ -228,7 +255,7 @@ def _one_way(dice: _Dice) -> Fault:
 
 def _reconfigure(dice: _Dice) -> Fault:
     case, random = dice.case, dice.random
-    role = random.choice(("voter", "voter", "observer", "leave"))
+    role = random.choice(("regroup",) if case.is_grouped else ("voter", "voter", "observer", "leave"))
     server = random.choice((*case.spares, *case.servers, LEADER)) if role == "leave" else random.choice(case.servers)
     return fx.Reconfigure(dice.at_ms(), server, role)
 
@@ -243,6 +270,7 @@ _ANY: Final[tuple[tuple[int, Callable[[_Dice], Fault]], ...]] = (
     (5, lambda d: fx.DiskFull(d.at_ms(), d.server(), d.for_ms())),
     (4, lambda d: fx.DiskFails(d.at_ms(), d.server(), d.for_ms())),
     (1, lambda d: fx.BitRot(d.at_ms(), d.member(), d.random.randrange(1000), d.random.randrange(10_000))),
+    (3, lambda d: fx.WipeDisk(d.at_ms(), d.server(), d.for_ms())),
     (10, _partition),
     (5, _one_way),
     (6, lambda d: fx.Mute(d.at_ms(), d.for_ms(), d.server(), d.random.random() < 0.5)),

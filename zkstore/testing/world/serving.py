@@ -10,10 +10,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from zkstore.model.acl import digest_id
 from zkstore.replica.settings import ReplicaSettings
 from zkstore.testing.checkers.check import Allowances, check
 from zkstore.testing.checkers.history import History
 from zkstore.testing.checkers.verdict import Verdict
+from zkstore.testing.clients import operating
 from zkstore.testing.clients.workloads import Workload
 from zkstore.testing.plans.faults import ClientsBlocked, ClientsCut, Fault
 from zkstore.testing.plans.plan import DRIFT_PPM_MAX, Ask, Case
@@ -58,7 +60,9 @@ class ServingWorld(World):
     """
 
     def __init__(self, case: Case, *, with_trace: bool = False) -> None:
-        self.history = History(report_us=case.tick_ms * 1000)
+        self.history = History(
+            report_us=case.tick_ms * 1000, local_sessions=case.local_sessions, upgrades=case.upgrades_sessions
+        )
         self.verdict: Verdict | None = None
         self._asks = 0
         super().__init__(case, with_trace=with_trace)
@@ -71,6 +75,8 @@ class ServingWorld(World):
             count=case.clients,
             timeouts_ms=TIMEOUTS_MS,
             think_us=case.think_us,
+            are_loyal=case.local_sessions,
+            has_operator=case.has_operator,
         )
         self.agenda.call_in(200_000, self.workload.start)
 
@@ -97,7 +103,10 @@ class ServingWorld(World):
             session_timeout_ms_max=max(TIMEOUTS_MS),
             outstanding_max=OUTSTANDING_MAX,
             reconfig_enabled=True,
+            super_digest=digest_id(operating.CREDENTIAL),
             container_check_interval_ms=2_000,
+            local_sessions=case.local_sessions,
+            local_sessions_upgrading=case.upgrades_sessions,
         )
         return MemberHost(
             self.settings_of(node),
@@ -113,12 +122,15 @@ class ServingWorld(World):
     def role_changed(self, node: Node, effect: Lead | Follow | Look) -> None:
         """See `World`."""
         super().role_changed(node, effect)
+        if not isinstance(effect, Look):
+            self.history.serves(node.server_id, self.agenda.now_us)
         if isinstance(effect, Lead):
             self.history.led(self.agenda.now_us)
 
     def lost_life(self, node: Node) -> None:
         """See `World`."""
         self.history.disturbed(self.agenda.now_us)
+        self.history.forgot(node.server_id, self.agenda.now_us)
         self.doors.end_life(node.server_id, node.life, is_power=not node.has_power)
 
     # --- faults -----------------------------------------------------------------------------------
@@ -173,6 +185,9 @@ class ServingWorld(World):
             host = self.nodes[member].host
             if host is not None:
                 self.history.final(member, host.applied[0], host.digest)
+        for node in self.nodes.values():
+            if isinstance(node.host, MemberHost) and node.host.replica.role.is_serving:
+                self.history.left_local[node.server_id] = tuple(node.host.replica.local.timeouts())
         self.history.ended(self.agenda.now_us)
         if not self.observer.violations:
             case = self.case
