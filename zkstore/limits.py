@@ -51,6 +51,10 @@ SEGMENT_TXNS_MAX: Final = 4_096
 SEGMENT_BYTES_MAX: Final = 8 << 20
 """Data in one segment; at least one frame of `FRAME_BYTES_MAX` always fits, because the check comes after the add."""
 
+CLOSE_SESSION_BYTES_MAX: Final = FRAME_BYTES_MAX
+"""Paths of ephemeral znodes in one closeSession: as much as one request may bring. What a session owns beyond that is
+deleted before it, or a record could grow until no server can read it (ZOOKEEPER-4306)."""
+
 OUTSTANDING_REQUESTS_MAX: Final = 20_000
 """Writes proposed and not yet applied, over all connections; beyond it no connection with one outstanding is read."""
 
@@ -72,8 +76,8 @@ PEER_PART_BYTES_MAX: Final = 64 << 10
 """Longer messages between servers travel in parts, so that a heartbeat waits for one part and not for a segment: 64 ms
 on a link of 1 MB/s, and on a fast one too few parts to cost anything."""
 
-PEER_HELLO_BYTES_MAX: Final = 512
-"""Largest first frame of a connection between servers; a refusal with its reason fits. Only who is proved to be a
+PEER_HELLO_BYTES_MAX: Final = 2_048
+"""Largest first frame of a connection between servers; four addresses fit, and a refusal with its reason. Only who is proved to be a
 member may say more."""
 
 PEER_VOTE_BYTES_MAX: Final = 1 << 10

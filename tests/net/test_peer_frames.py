@@ -78,9 +78,14 @@ def test_no_bytes_raise_anything_but_a_complaint(data: bytes) -> None:
             decode_hello(body)
 
 
-@given(st.sampled_from([GOSSIP, LINK]), _IDS, _IDS, _ENSEMBLES)
-def test_a_hello_survives_the_wire(purpose: str, sender: int, receiver: int, ensemble_id: bytes) -> None:
-    hello = Hello(VERSION, purpose, sender, receiver, ensemble_id)
+_ADDRESSES = st.lists(st.tuples(st.text("ab.é", min_size=1, max_size=200), st.integers(1, 65_535)), max_size=4)
+
+
+@given(st.sampled_from([GOSSIP, LINK]), _IDS, _IDS, _ENSEMBLES, _ADDRESSES)
+def test_a_hello_survives_the_wire(
+    purpose: str, sender: int, receiver: int, ensemble_id: bytes, addresses: list[tuple[str, int]]
+) -> None:
+    hello = Hello(VERSION, purpose, sender, receiver, ensemble_id, tuple(addresses))
     assert decode_hello(encode_hello(hello)) == hello
     assert len(encode_hello(hello)) <= limits.PEER_HELLO_BYTES_MAX
 
@@ -98,12 +103,12 @@ def test_an_answer_survives_the_wire(sender: int, ensemble_id: bytes, refusal: s
         ["zkstore peer"],
         ["zkstore peer", "1", LINK, 1, 2, b""],
         ["zkstore peer", VERSION],
-        ["zkstore peer", VERSION, "chat", 1, 2, b""],
+        ["zkstore peer", VERSION, "chat", 1, 2, b"", []],
         ["zkstore peer", VERSION, LINK, 1, 2],
         ["zkstore peer", VERSION, LINK, 1, 2, b"", 3],
         ["zkstore peer", VERSION, LINK, 1, None, b""],
-        ["zkstore peer", VERSION, LINK, 1 << 40, 2, b""],
-        ["zookeeper", VERSION, LINK, 1, 2, b""],
+        ["zkstore peer", VERSION, LINK, 1 << 40, 2, b"", []],
+        ["zookeeper", VERSION, LINK, 1, 2, b"", []],
         {"zkstore peer": VERSION},
         None,
     ],
@@ -116,6 +121,13 @@ def test_an_introduction_that_makes_no_sense_is_refused(fields: object) -> None:
         decode_answer(body)
 
 
+@pytest.mark.parametrize("address", [["h"], ["", 1], ["h", 0], ["h", 70_000], [1, 1], ["h" * 300, 1], "h:1"])
+def test_an_address_that_makes_no_sense_is_refused(address: object) -> None:
+    body = msgpack.packb(["zkstore peer", VERSION, LINK, 1, 2, b"", [address]])
+    with pytest.raises(ProtocolError, match="names an address that makes no sense"):
+        decode_hello(body)
+
+
 def test_another_version_is_named_whatever_its_introduction_looks_like() -> None:
-    with pytest.raises(ProtocolError, match=f"version 2 of the servers' protocol, this server {VERSION};"):
-        decode_hello(msgpack.packb(["zkstore peer", 2, {"anything": "else"}]))
+    with pytest.raises(ProtocolError, match=f"version 9 of the servers' protocol, this server {VERSION};"):
+        decode_hello(msgpack.packb(["zkstore peer", 9, {"anything": "else"}]))

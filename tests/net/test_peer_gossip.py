@@ -76,3 +76,53 @@ async def test_one_server_that_never_answers_holds_up_nobody(mock_clock: MockClo
         await ensemble.settle()
         assert ensemble[1].links[-1] == ("broke", -7, 0)
         black_hole.port.close()
+
+
+async def test_a_guest_that_was_let_in_is_dialled_where_it_says(mock_clock: MockClock) -> None:
+    leader, lagging = Server(1), Server(2)
+    async with ensemble_of(leader, lagging, settles=False) as ensemble:
+        lagging.port.set_members({2: [lagging.address]})
+        lagging.port.greeting.admits = lambda server_id: True
+        leader.port.greeting.addresses = (leader.address,)
+        await ensemble.settle()
+        mock_clock.jump(1)
+        await ensemble.settle()
+        lagging.port.dial(-1, 1)
+        await ensemble.settle()
+        assert ("dialled", -1, 1) in lagging.links
+
+
+async def test_a_guest_that_is_not_let_in_or_does_not_say_where_it_is_is_not_dialled(mock_clock: MockClock) -> None:
+    for admits, addresses in ((False, True), (True, False)):
+        leader, lagging = Server(1), Server(2)
+        async with ensemble_of(leader, lagging, settles=False) as ensemble:
+            lagging.port.set_members({2: [lagging.address]})
+            lagging.port.greeting.admits = lambda server_id, admits=admits: admits
+            leader.port.greeting.addresses = (leader.address,) if addresses else ()
+            await ensemble.settle()
+            mock_clock.jump(1)
+            await ensemble.settle()
+            lagging.port.dial(-1, 1)
+            await ensemble.settle()
+            assert lagging.links == [("broke", -1, 0)]
+
+
+async def test_a_member_is_dialled_where_the_configuration_says(mock_clock: MockClock) -> None:
+    first, second = Server(1), Server(2)
+    first.port.greeting.addresses = (("192.0.2.1", 1),)
+    async with ensemble_of(first, second) as ensemble:
+        second.port.dial(-1, 1)
+        await ensemble.settle()
+        assert ("dialled", -1, 1) in second.links
+
+
+async def test_only_so_many_guests_are_remembered() -> None:
+    server = Server(1)
+    gossip = server.port._gossip
+    for server_id in range(2, 102):
+        gossip.welcome(server_id, [("127.0.0.1", 2888)])
+    assert len(gossip._guests) == 64 and gossip.dialler(101) is not None and gossip.dialler(2) is None
+    gossip.set_members({101: [("127.0.0.2", 2888)]})
+    dialler = gossip.dialler(101)
+    assert dialler is not None and dialler.addresses == (("127.0.0.2", 2888),)
+    server.port.close()

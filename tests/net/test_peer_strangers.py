@@ -34,7 +34,7 @@ def _hello(sender: int = 2, receiver: int = 1, version: int = VERSION, ensemble_
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", "this is no server of an ensemble", id="http"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01", "the other side speaks TLS", id="tls"),
         pytest.param(struct.pack(">I", 0), "a frame of 0 bytes", id="nothing"),
-        pytest.param(struct.pack(">I", 600) + bytes(600), "a message of more than 512 bytes", id="long"),
+        pytest.param(struct.pack(">I", 2_100) + bytes(2_100), "a message of more than 2048 bytes", id="long"),
         pytest.param(struct.pack(">I", 70_000), "a frame of 70000 bytes", id="longer"),
         pytest.param(b"".join(frames_of(b"\xc1")), "does not introduce itself", id="garbage"),
         pytest.param(b"".join(frames_of(messages.encode(vote(2)))), "does not introduce itself", id="vote"),

@@ -37,6 +37,12 @@ GOSSIP: Final = "gossip"
 LINK: Final = "link"
 """What a connection is for: votes, one of a pair for each direction; or a learner's link to its leader."""
 
+_PURPOSES: Final = (GOSSIP, LINK)
+_HOST_MAX: Final = 255
+_PORT_MAX: Final = 0xFFFF
+ADDRESSES_MAX: Final = 4
+"""Addresses of one server in its introduction, which has to stay short; who has more of them names the first."""
+
 
 def frames_of(body: bytes) -> list[bytes]:
     """The frames of one message; at least one byte long."""
@@ -125,13 +131,17 @@ class FrameReader:
 
 
 class Hello(NamedTuple):
-    """Who dialled, whom they wanted and what for; `ensemble_id` is b"" where none was agreed on yet."""
+    """Who dialled, whom they wanted and what for; `ensemble_id` is b"" where none was agreed on yet.
+
+    `addresses`: where the sender can be dialled, for one whose configuration is older and does not know it.
+    """
 
     version: int
     purpose: str
     sender: int
     receiver: int
     ensemble_id: bytes
+    addresses: tuple[tuple[str, int], ...] = ()
 
 
 class Answer(NamedTuple):
@@ -159,9 +169,9 @@ def decode_hello(body: bytes) -> Hello:
     """Raises ProtocolError, with what does not fit."""
     fields = _fields(body)
     match fields:
-        case [str(purpose), int(sender), int(receiver), bytes(ensemble_id)] if purpose in (GOSSIP, LINK):
+        case [str(purpose), int(sender), int(receiver), bytes(ensemble_id), list(addresses)] if purpose in _PURPOSES:
             _check(ensemble_id, sender, receiver)
-            return Hello(VERSION, purpose, sender, receiver, ensemble_id)
+            return Hello(VERSION, purpose, sender, receiver, ensemble_id, _addresses(addresses))
     raise ProtocolError("its introduction has fields that make no sense")
 
 
@@ -173,6 +183,17 @@ def decode_answer(body: bytes) -> Answer:
             _check(ensemble_id, sender)
             return Answer(VERSION, sender, ensemble_id, refusal)
     raise ProtocolError("its introduction has fields that make no sense")
+
+
+def _addresses(given: list[Any]) -> tuple[tuple[str, int], ...]:
+    found = []
+    for each in given[:ADDRESSES_MAX]:
+        match each:
+            case [str(host), int(port)] if 0 < len(host) <= _HOST_MAX and 0 < port <= _PORT_MAX:
+                found.append((host, port))
+            case _:
+                raise ProtocolError("its introduction names an address that makes no sense")
+    return tuple(found)
 
 
 def _fields(body: bytes) -> list[Any]:

@@ -16,6 +16,7 @@ from zkstore.net.peer_dials import Address, Connect, Dialled, Dialler, Pause
 from zkstore.wire import messages
 from zkstore.wire.messages import Vote
 
+_GUESTS_MAX = 64
 _DIAL_TIMEOUT_S = 2.0  # the first attempt, if it is lost, is repeated by the system after one second
 
 
@@ -58,6 +59,8 @@ class Gossip:
         self._out: dict[int, PeerConnection] = {}
         self._in: dict[int, PeerConnection] = {}
         self._votes: dict[int, Vote] = {}
+        # Who was let in and is no member as far as we know: a newer configuration may have it lead.
+        self._guests: dict[int, Dialler] = {}
 
     # --- members ----------------------------------------------------------------------------------
 
@@ -68,6 +71,7 @@ class Gossip:
                 member.scope.cancel()
                 del self._members[server_id]
         for server_id, addresses in members.items():
+            self._guests.pop(server_id, None)
             if server_id not in self._members and server_id != self._server_id:
                 member = _Member(Dialler(addresses, _DIAL_TIMEOUT_S, self._connect))
                 self._members[server_id] = member
@@ -86,9 +90,18 @@ class Gossip:
             member.scope.cancel()
 
     def dialler(self, server_id: int) -> Dialler | None:
-        """What dials that server; None if it is no member."""
+        """What dials that server; None if it is no member, and was no guest that said where it is dialled."""
         member = self._members.get(server_id)
-        return None if member is None else member.dialler
+        return self._guests.get(server_id) if member is None else member.dialler
+
+    def welcome(self, server_id: int, addresses: Sequence[Address]) -> None:
+        """A server has introduced itself, and was let in. A guest is dialled where it says, members never are."""
+        if server_id in self._members or not addresses:
+            return
+        self._guests.pop(server_id, None)
+        self._guests[server_id] = Dialler(addresses, _DIAL_TIMEOUT_S, self._connect)
+        while len(self._guests) > _GUESTS_MAX:
+            del self._guests[next(iter(self._guests))]
 
     def is_member(self, server_id: int) -> bool:
         """Whether it is one of the others in the ensemble."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zkstore.errors import ProtocolError
-from zkstore.net.peer_frames import GOSSIP, Answer, Hello, decode_answer, decode_hello
+from zkstore.net.peer_dials import Address
+from zkstore.net.peer_frames import ADDRESSES_MAX, GOSSIP, Answer, Hello, decode_answer, decode_hello
 from zkstore.wire.messages import VERSION, Join, Message, Vote
 
 
@@ -18,19 +19,21 @@ class Greeting:
 
     Attributes:
         ensemble_id: said to others, and compared with theirs where both have one; b"" until one was agreed on.
+        addresses: where others dial this server, said to those who may not know it.
         admits: whether a server that is no member may come in nevertheless, by its id: who is to be added to an
             ensemble must be in step with it first.
     """
 
     def __init__(self, server_id: int, is_member: Callable[[int], bool]) -> None:
         self.ensemble_id = b""
+        self.addresses: tuple[Address, ...] = ()
         self.admits: Callable[[int], bool] = lambda server_id: False
         self._server_id = server_id
         self._is_member = is_member
 
     def hello(self, purpose: str, to: int) -> Hello:
         """What to say first to a server that was dialled."""
-        return Hello(VERSION, purpose, self._server_id, to, self.ensemble_id)
+        return Hello(VERSION, purpose, self._server_id, to, self.ensemble_id, self.addresses[:ADDRESSES_MAX])
 
     def answer(self, body: bytes) -> tuple[Hello | None, Answer]:
         """Who has called, or None if they are refused; and the answer."""
