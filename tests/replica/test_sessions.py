@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.replica.clients import Client
 from tests.replica.world import World
+from zkstore import limits
 from zkstore.replica import sessions
 from zkstore.wire.opcodes import XID_PING, Opcode
 
@@ -175,3 +178,34 @@ def test_sessions_of_a_recovered_tree_start_with_their_whole_timeout(client: Cli
 def test_a_recovered_server_makes_ids_that_no_living_session_has(client: Client, make_world: type[World]) -> None:
     recovered = make_world(client.world.check_chain(), last_crc=client.world.segments[-1].crc)
     assert recovered.client().session_id != client.session_id
+
+
+def test_what_a_session_owns_beyond_one_record_is_deleted_before_it_ends(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CLOSE_SESSION_BYTES_MAX", 10)
+    for number in range(6):
+        client.create(b"/e-%d" % number, flags=1)
+    before = client.world.tree.zxid
+    client.request(Opcode.CLOSE_SESSION, b"")
+    client.world.run_disk()
+    tree = client.world.tree
+    assert tree.zxid == before + 5, "four are deleted, for two fit into ten bytes; then the session ends"
+    assert client.session_id not in tree.sessions and client.session_id not in tree.ephemerals
+    assert not [path for path in tree.records if path.startswith(b"/e-")]
+
+
+def test_an_expiring_session_with_50000_long_ephemerals_makes_no_segment_that_others_refuse(client: Client) -> None:
+    world = client.world
+    for number in range(50_000):
+        client.send.create(b"/" + b"%05d" % number + b"x" * 1_500, flags=1)
+        if number % 2_000 == 1_999:
+            world.run_disk()
+            client.answers()
+    assert len(world.tree.ephemerals[client.session_id]) == 50_000
+    logged = len(world.segments)
+    world.pass_time(60_000)
+    world.run_disk()
+    assert client.session_id not in world.tree.sessions and client.session_id not in world.tree.ephemerals
+    sizes = [len(segment.data) for segment in world.segments[logged:]]
+    assert sum(sizes) > 64 << 20 and max(sizes) < limits.SEGMENT_BYTES_MAX + 2 * limits.FRAME_BYTES_MAX
