@@ -16,5 +16,7 @@ are put to it), `fuzz_wire.py`.
 
 Failures: `explore.py` goes through all that can happen to a small ensemble; `simulate.py` runs worlds made from seeds,
 with clients and failures, and makes a failing case smaller; `museum.py` brings bugs of the past back, to see that they
-are found; `nemesis.py` does to real server processes what `simulate.py` does to simulated ones.
+are found; `nemesis.py` does to real server processes what `simulate.py` does to simulated ones. `crash_test.py` is the
+same for whoever wants to see it for himself, on one server or several: in order to read, `crash_report.py` (text and
+picture), `crash_lanes.py` (runs side by side), `crash_test.py`.
 """

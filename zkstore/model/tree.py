@@ -314,9 +314,22 @@ class Capture:
     Attributes:
         zxid, digest, sessions: of the tree when the capture began.
         count: znodes in it.
+        tree_znodes, tree_data_bytes, tree_ephemerals: how much the whole tree was then.
     """
 
-    __slots__ = ("_all", "_left", "_saved", "_tree", "count", "digest", "sessions", "zxid")
+    __slots__ = (
+        "_all",
+        "_left",
+        "_saved",
+        "_tree",
+        "count",
+        "digest",
+        "sessions",
+        "tree_data_bytes",
+        "tree_ephemerals",
+        "tree_znodes",
+        "zxid",
+    )
 
     def __init__(self, tree: Tree, dirty: dict[bytes, None]) -> None:
         self._tree = tree
@@ -327,6 +340,9 @@ class Capture:
         self.digest = tree.digest
         self.sessions = dict(tree.sessions)
         self.count = len(dirty)
+        self.tree_znodes = len(tree.records)
+        self.tree_data_bytes = tree.data_bytes
+        self.tree_ephemerals = sum(map(len, tree.ephemerals.values()))
 
     def take(self, count: int) -> list[tuple[bytes, bytes | None]]:
         """The next `count` znodes at most: (path, record as of `zxid`), None for one that was deleted.

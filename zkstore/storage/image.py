@@ -2,7 +2,8 @@
 
     znodes  path -> record, for paths of up to 511 bytes, where LMDB's keys end
     long    SHA-256 of the path -> length of the path, path, record, for the others
-    meta    "mark" -> what the image is of (`Mark`); "sessions" -> all sessions
+    meta    "mark" -> what the image is of (`Mark`); "sessions" -> all sessions; "counts" -> how much it is (`Counts`),
+            with the zxid that this was true of, so that a zkstore which knows no counts may write the mark alone
 
 The mark is written in the same batch as the znodes, so an image is of one zxid exactly, and its digest proves it.
 """
@@ -49,6 +50,20 @@ class Mark(NamedTuple):
     restarts_log: bool = False
 
 
+class Counts(NamedTuple):
+    """How much is in an image, for whoever would have to read all of it to know.
+
+    Attributes:
+        znodes: all of them, ephemeral ones included.
+        data_bytes: the lengths of all paths and data.
+        ephemerals: znodes that a session owns.
+    """
+
+    znodes: int
+    data_bytes: int
+    ephemerals: int
+
+
 def write_znodes(env: Environment, batch: Any, znodes: Sequence[tuple[bytes, bytes | None]]) -> None:
     """Bring some znodes up to date; a record of None removes the znode."""
     short, long = env.databases[b"znodes"], env.databases[b"long"]
@@ -66,11 +81,15 @@ def write_znodes(env: Environment, batch: Any, znodes: Sequence[tuple[bytes, byt
             batch.put(path, record, db=short)
 
 
-def write_mark(env: Environment, batch: Any, mark: Mark, sessions: dict[int, SessionRecord]) -> None:
-    """Say what the image is of."""
+def write_mark(
+    env: Environment, batch: Any, mark: Mark, sessions: dict[int, SessionRecord], counts: Counts | None = None
+) -> None:
+    """Say what the image is of, and how much it is where that is known."""
     meta = env.databases[b"meta"]
     batch.put(b"sessions", msgpack.packb(sessions), db=meta)
     batch.put(b"mark", msgpack.packb({"format_version": FORMAT_VERSION, **mark._asdict()}), db=meta)
+    if counts is not None:
+        batch.put(b"counts", msgpack.packb({"zxid": mark.zxid, **counts._asdict()}), db=meta)
 
 
 def read_mark(env: Environment) -> Mark | None:
@@ -79,14 +98,43 @@ def read_mark(env: Environment) -> Mark | None:
         return None
     with env.view() as view:
         content = view.get(b"mark", db=env.databases[b"meta"])
-    if content is None:
-        return None
+    return None if content is None else decode_mark(content, env.path)
+
+
+def decode_mark(content: bytes, where: Path) -> Mark:
+    """The row "mark". Raises FormatTooNewError and DamageError."""
     try:
         fields = msgpack.unpackb(content)
-        refuse_newer(fields.pop("format_version"), FORMAT_VERSION, env.path)
+        refuse_newer(fields.pop("format_version"), FORMAT_VERSION, where)
         return Mark(**fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamageError(f"the image's mark cannot be read ({error})", where=env.path) from error
+        raise DamageError(f"the image's mark cannot be read ({error})", where=where) from error
+
+
+def decode_counts(content: bytes | None, mark: Mark) -> Counts | None:
+    """The row "counts"; None where it is not there, or of another zxid, because an older zkstore wrote the mark."""
+    try:
+        fields = {} if content is None else msgpack.unpackb(content)
+        return Counts(**fields) if fields.pop("zxid") == mark.zxid else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def decode_sessions(content: bytes | None) -> dict[int, SessionRecord]:
+    """The row "sessions". Raises ValueError and TypeError."""
+    entries = {} if content is None else msgpack.unpackb(content, strict_map_key=False)
+    return {session_id: SessionRecord(*fields) for session_id, fields in entries.items()}
+
+
+def long_item(value: bytes) -> tuple[bytes, bytes]:
+    """A value of the table "long" as path and record. Raises struct.error."""
+    end = _PATH_LENGTH.size + _PATH_LENGTH.unpack_from(value)[0]
+    return value[_PATH_LENGTH.size : end], value[end:]
+
+
+def long_key(path: bytes) -> bytes | None:
+    """Where the table "long" has a path; None for one that the table "znodes" has."""
+    return sha256(path).digest() if len(path) > _KEY_BYTES_MAX else None
 
 
 def load(env: Environment) -> tuple[Tree, Mark] | None:
@@ -144,15 +192,8 @@ def _path_of(znode: tuple[bytes, bytes | None]) -> bytes:
 def _items(env: Environment, view: Any) -> Iterable[tuple[bytes, bytes]]:
     """LMDB's own iterator for nearly everything, so that a million znodes cost no Python each."""
     short: Iterator[tuple[bytes, bytes]] = view.cursor(db=env.databases[b"znodes"]).iternext()
-    return chain(short, map(_long_item, view.cursor(db=env.databases[b"long"]).iternext(keys=False)))
-
-
-def _long_item(value: bytes) -> tuple[bytes, bytes]:
-    end = _PATH_LENGTH.size + _PATH_LENGTH.unpack_from(value)[0]
-    return value[_PATH_LENGTH.size : end], value[end:]
+    return chain(short, map(long_item, view.cursor(db=env.databases[b"long"]).iternext(keys=False)))
 
 
 def _sessions(env: Environment, view: Any) -> dict[int, SessionRecord]:
-    content = view.get(b"sessions", db=env.databases[b"meta"])
-    entries = {} if content is None else msgpack.unpackb(content, strict_map_key=False)
-    return {session_id: SessionRecord(*fields) for session_id, fields in entries.items()}
+    return decode_sessions(view.get(b"sessions", db=env.databases[b"meta"]))

@@ -19,6 +19,7 @@ from zkstore.storage.image import Mark
 from zkstore.storage.lock import DirectoryLock
 from zkstore.storage.log import ADVICE, Link, Log
 from zkstore.storage.snapshots import Snapshots
+from zkstore.storage.store import read_clean_note
 
 
 class Finding(NamedTuple):
@@ -67,7 +68,8 @@ def _walk(directory: DataDirectory) -> Verified:
     image_count = len(images)
     segments = txns = 0
     try:
-        if directory_.store_id(directory) is None:
+        store_id = directory_.store_id(directory)
+        if store_id is None:
             raise DamageError("there is no format file, so this is no data directory", where=directory.root)
         probe.refuse_fatal(directory.log)
         log = Log(directory.log, read_only=True)
@@ -75,13 +77,43 @@ def _walk(directory: DataDirectory) -> Verified:
         findings.append(_finding(error, directory.log))
         return Verified(segments, txns, image_count, findings)
     try:
+        if log.store_id != store_id:
+            message = f"this log belongs to another data directory than {directory.root}"
+            findings.append(_finding(DamageError(message, where=directory.log), directory.log))
+        _miss_checkpoint(directory, log, findings)
         segments = sum(1 for _ in log.read(log.start.zxid))
-        txns = _replay(log, images)
+        txns, tree = _replay(log, images)
+        _check_note(directory, tree)
     except StorageError as error:
         findings.append(_finding(error, directory.log))
     finally:
         log.close()
     return Verified(segments, txns, image_count, findings, len(log.awaiting))
+
+
+def _miss_checkpoint(directory: DataDirectory, log: Log, findings: list[Finding]) -> None:
+    """Where there are snapshots, or no beginning of time, there must be a checkpoint, unless one is being replaced."""
+    checkpoint = Checkpoint(directory.tree)
+    if checkpoint.exists() or checkpoint.is_being_replaced():
+        return
+    if log.start.zxid or Snapshots(directory.snapshots).newest() is not None:
+        findings.append(_finding(DamageError("there is no checkpoint", where=directory.tree), directory.tree))
+
+
+def _check_note(directory: DataDirectory, tree: Tree) -> None:
+    """Whether the note of the last orderly stop fits what the log makes. Raises DamageError."""
+    note = read_clean_note(directory)
+    if note is None:
+        return
+    if tree.zxid < note.zxid:
+        text = f"the server stopped in order at {note.zxid:#x}, but its data ends at {tree.zxid:#x}"
+        raise DamageError(text, where=directory.clean)
+    if (tree.zxid, tree.digest) != (note.zxid, note.digest) and tree.zxid == note.zxid:
+        raise DamageError(
+            f"the note of an orderly stop has digest {note.digest:016x}; the data make {tree.digest:016x}",
+            zxid=note.zxid,
+            where=directory.clean,
+        )
 
 
 def _check_images(directory: DataDirectory, findings: list[Finding]) -> list[tuple[Mark, Tree]]:
@@ -103,8 +135,8 @@ def _check_images(directory: DataDirectory, findings: list[Finding]) -> list[tup
     return found
 
 
-def _replay(log: Log, images: list[tuple[Mark, Tree]]) -> int:
-    """Follow the log with a tree from as far back as there is one; returns the txns applied."""
+def _replay(log: Log, images: list[tuple[Mark, Tree]]) -> tuple[int, Tree]:
+    """Follow the log with a tree from as far back as there is one; returns the txns applied, and the tree then."""
     if log.start.zxid == 0:
         tree, at = Tree.new(), Link(0, 0)
     elif images:
@@ -129,7 +161,8 @@ def _replay(log: Log, images: list[tuple[Mark, Tree]]) -> int:
             )
             error.zxid = mark.zxid
             raise error
-    return txns + recovery.replay(tree, at, log).txns
+    txns += recovery.replay(tree, at, log).txns
+    return txns, tree
 
 
 def _finding(error: StorageError, where: Path) -> Finding:
