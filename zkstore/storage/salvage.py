@@ -39,6 +39,7 @@ All integers are big-endian.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct
@@ -54,6 +55,9 @@ _FIELDS: Final = Struct(f">{KEY_BYTES}sqII")
 _CHECK: Final = Struct(">I")
 
 ENVELOPE_BYTES: Final = _FIELDS.size + _CHECK.size
+_PIECE_BYTES: Final = 4 << 20
+_STORED_BYTES_MAX: Final = 1 << 30
+"""No segment comes near: what names a longer one is none."""
 
 
 def wrap(segment: Segment, key: bytes) -> bytes:
@@ -83,6 +87,29 @@ def find(files: Sequence[Path], key: bytes, end_zxid: int, end_crc: int) -> list
         found.append(following.pop((end_zxid, end_crc)))
         end_zxid, end_crc = found[-1].last_zxid, found[-1].crc
     return found
+
+
+def find_next(file: Path, key: bytes, end_zxid: int, end_crc: int) -> Segment | None:
+    """The one segment of a generation that continues the log at this end, wherever in the file it lies; read without
+    a map, so that it may be a file that is being written. Raises OSError.
+    """
+    wanted = key + _FIELDS.pack(key, end_zxid, 0, 0)[KEY_BYTES : KEY_BYTES + 8]
+    if not file.exists():
+        return None
+    with file.open("rb") as content:
+        at = 0
+        while piece := os.pread(content.fileno(), _PIECE_BYTES, at):
+            found = piece.find(wanted)
+            if found < 0:
+                at += max(len(piece) - len(wanted) + 1, 1)
+                continue
+            at += found
+            _, _, crc, length = _FIELDS.unpack(os.pread(content.fileno(), _FIELDS.size, at).ljust(_FIELDS.size, b"\0"))
+            segment = _decoded(os.pread(content.fileno(), min(length, _STORED_BYTES_MAX), at + ENVELOPE_BYTES))
+            if segment is not None and (segment.prev_zxid, segment.prev_crc, segment.crc) == (end_zxid, end_crc, crc):
+                return segment
+            at += len(wanted)
+    return None
 
 
 def _segments(content: mmap.mmap, key: bytes, end_zxid: int) -> Iterator[Segment]:
