@@ -114,6 +114,27 @@ def test_groups_that_weigh_alike_elect_and_commit() -> None:
     assert outcome.violations == () and outcome.checks["I18"] > 50
 
 
+def test_a_wiped_disk_costs_nothing_while_a_quorum_remembers() -> None:
+    planned = replace(planning.make(3, 3, is_bare=True), is_grouped=False, observers=(), spares=(), drifts_ppm=(0,) * 3)
+    faults = tuple(fx.WipeDisk(at_ms, server, 50) for at_ms, server in ((1_500, 1), (2_500, 2), (3_500, 3), (4_500, 1)))
+    outcome = simulation.run(replace(planned, faults=faults, calm_ms=6_000))
+    assert outcome.violations == ()
+    assert outcome.faults["WipeDisk"] == 4
+    too_many = tuple(fx.WipeDisk(2_000, server, 50) for server in (1, 2))
+    outcome = simulation.run(replace(planned, faults=too_many, calm_ms=4_000))
+    assert outcome.violations == ()
+    assert outcome.faults["WipeDisk"] == 1
+
+
+def test_weights_decide_and_may_be_given_anew() -> None:
+    planned = replace(planning.make(3, 5, is_bare=True), observers=(), spares=(), drifts_ppm=(0,) * 5)
+    changes = tuple(fx.Reconfigure(at_ms, 1, "regroup") for at_ms in range(1_500, 5_000, 500))
+    case = replace(planned, is_grouped=True, weights=((1, 0), (2, 5)), faults=changes, calm_ms=6_000)
+    outcome = simulation.run(case)
+    assert outcome.violations == ()
+    assert outcome.faults["Reconfigure"] >= 5
+
+
 def test_epochs_follow_each_other_where_they_run_out_of_zxids() -> None:
     case = replace(planning.make(2, 3, is_bare=True), faults=(), epoch_counter_max=20)
     outcome = simulation.run(case)

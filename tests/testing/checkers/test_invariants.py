@@ -52,6 +52,7 @@ def end(of: Segment) -> Point:
 
 ONE = segment(make(1, 1))
 TWO = segment(make(1, 2), end(ONE))
+THREE = segment(make(1, 3), end(TWO))
 FORK = segment(make(1, 2), end(ONE), b"another")
 SKIPPED = segment(make(1, 3), end(ONE))
 BEHIND = segment(make(2, 1), end(TWO))
@@ -93,6 +94,28 @@ class Stage:
 @pytest.fixture
 def stage() -> Stage:
     return Stage()
+
+
+def test_a_disk_that_was_wiped_may_begin_anew_and_does_not_stand_in_the_way(stage: Stage) -> None:
+    observer = stage.observer
+    stage.propose(ONE, TWO)
+    stage.log(ONE, on=(1, 2, 3))
+    stage.apply(ONE, on=(1, 2, 3))
+    stage.log(TWO, on=(1, 2))
+    observer.said(2, Ack(messages.ACK, TWO.last_zxid))
+    stage.disks[2].promised_epoch = stage.disks[2].adopted_epoch = 0
+    stage.disks[2].log.restart(BEGINNING)
+    observer.wiped(2)
+    stage.apply(TWO, on=(1,))  # Its acknowledgement was under way.
+    observer.booted(2, 0, 0)
+    stage.disks[2].promised_epoch = 1
+    observer.disk_changed(2, ())
+    assert stage.broken() == []
+    observer.enrolled(2)
+    stage.propose(THREE)
+    stage.log(THREE, on=(1,))
+    stage.apply(THREE, on=(1,))
+    assert stage.broken() == ["I18"]
 
 
 def test_a_sound_run_breaks_nothing(stage: Stage) -> None:

@@ -31,6 +31,16 @@ def test_plans_hold_every_kind_of_fault_in_the_order_of_time() -> None:
         assert case.clients
 
 
+def test_some_voters_weigh_more_than_others_and_some_ensembles_have_an_operator() -> None:
+    cases = [planning.make(seed) for seed in range(100)]
+    assert {weight for case in cases for _, weight in case.weights} == {0, 2, 5}
+    assert all(case.is_grouped for case in cases if case.weights)
+    assert 10 < sum(case.has_operator for case in cases) < 50
+    (weighed, *_) = (case for case in cases if case.weights)
+    voter, weight = weighed.weights[0]
+    assert f"in groups that weigh server {voter} {weight}" in weighed.describe()[0]
+
+
 def test_a_bare_case_has_no_clients() -> None:
     case = planning.make(5, is_bare=True)
     assert case.asks and not case.clients

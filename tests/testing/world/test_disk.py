@@ -11,6 +11,7 @@ from zkstore.model.txns import SET_DATA, SetDataTxn
 from zkstore.testing.world.clock import Agenda
 from zkstore.testing.world.disk import Disk, Image, Pace, Row, Sessions
 from zkstore.wire import segment as segments
+from zkstore.wire.messages import ENROLLED, FRESH
 from zkstore.wire.segment import Segment
 from zkstore.zab.effects import Adopt, Append, Belong, Cut, DiskEffect, Install, InstallBegin, InstallRows, Promise
 
@@ -212,6 +213,20 @@ def test_a_checkpoint_that_a_crash_interrupts_never_was(bench: Bench) -> None:
     bench.disk.crash(1.0)
     bench.run(5_000)
     assert bench.disk.checkpoint is None
+
+
+def test_a_wiped_disk_is_a_new_one(bench: Bench) -> None:
+    one, two = chain(2)
+    bench.ask(Promise(3), Append(one), Append(two), Adopt(3, True), Belong(b"e" * 16))
+    bench.run(10_000)
+    assert bench.disk.enrolment == ENROLLED
+    bench.disk.take_checkpoint(Image(1, one.crc, 0, ()), 0, 1_000)
+    bench.run(10_000)
+    bench.disk.crash(0)
+    bench.disk.wipe()
+    disk = bench.disk
+    assert (disk.promised_epoch, disk.adopted_epoch, disk.ensemble_id, disk.enrolment) == (0, 0, None, FRESH)
+    assert disk.checkpoint is None and disk.log.all() == [] and disk.log.end == disk.log.start == (0, 0)
 
 
 def test_positions_and_reading_follow_the_contract(bench: Bench) -> None:

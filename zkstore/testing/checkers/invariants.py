@@ -106,6 +106,7 @@ class Observer:
         self._floor: dict[int, int] = {}
         self._answered: dict[int, int] = {}
         self._digests: dict[int, int] = {}
+        self._forgetful: set[int] = set()
         self._acknowledged = 0
         self._asked: dict[tuple[int, int, int], int] = {}
 
@@ -147,6 +148,16 @@ class Observer:
             index = self._index.get(segment.last_zxid)
             lost = segment.last_zxid > end and index is not None and self.committed[index][1] == segment.crc
             self._check("I14", not lost, server_id, segment.last_zxid, "a committed segment was removed")
+
+    def wiped(self, server_id: int) -> None:
+        """Its disk is empty. Nothing that needs its word is decided until it has a vote again."""
+        self._epochs[server_id] = (0, 0)
+        self._floor[server_id] = self._answered[server_id] = self._position[server_id] = 0
+        self._forgetful.add(server_id)
+
+    def enrolled(self, server_id: int) -> None:
+        """It has a vote (again)."""
+        self._forgetful.discard(server_id)
 
     def appended(self, server_id: int, segment: Segment) -> None:
         """A segment is on disk."""
@@ -215,7 +226,7 @@ class Observer:
         known = self.leaders.setdefault(epoch, server_id)
         self._check("I1", known == server_id and epoch not in self._last_proposed, server_id, 0, f"epoch {epoch} again")
         self._last_proposed[epoch] = 0
-        adopted = {other for other, disk in self.disks.items() if disk.adopted_epoch >= epoch}
+        adopted = {other for other, disk in self.disks.items() if disk.adopted_epoch >= epoch} | self._forgetful
         text = f"epoch {epoch} is adopted by {sorted(adopted)} only"
         self._check("I1", self.config.has_quorum(adopted), server_id, 0, text)
         zxid, crc = self.committed[-1]
@@ -273,7 +284,8 @@ class Observer:
         self._check("I6", known == (point[0], point[1]), server_id, first, "applied, and nobody proposed it")
         # Who has it but has not adopted the epoch that it is committed in may yet lose it to a leader in between.
         epoch = self.disks[server_id].adopted_epoch
-        holders = {
+        # And who may have had it before its disk was wiped can help nobody to pass it over: it has no vote.
+        holders = self._forgetful | {
             other for other, disk in self.disks.items() if disk.adopted_epoch >= epoch and _holds(disk.log, point)
         }
         new_config = self._configs.get(point)

@@ -10,12 +10,13 @@ from zkstore.wire.segment import Segment
 from zkstore.zab import broadcast
 from zkstore.zab.broadcast import Broadcast
 from zkstore.zab.core import Core
-from zkstore.zab.effects import Append, Confirmed
-from zkstore.zab.leader import SYNCING, Leader
+from zkstore.zab.effects import Append, Confirmed, Install
+from zkstore.zab.leader import ACTIVE, SYNCING, Leader
 from zkstore.zab.learner import Learner
 from zkstore.zab.membership import Membership
 from zkstore.zab.peer import Peer
 from zkstore.zab.pulse import Pulse
+from zkstore.zab.quorums import Majority, agreed_point
 
 _MEMBERS = focus.plan("reconfigured under fire")
 
@@ -211,6 +212,74 @@ def confirms_itself(patches: Patches) -> None:
     patches.set(Pulse, "confirm", confirm)
 
 
+@exhibit(
+    "heads are counted where weights decide",
+    origin="ZooKeeper's hierarchical quorums, counted as majorities",
+    falls={"I18", "I1", "I4"},
+    seeds_max=50,
+    focus=focus.weighing,
+)
+def heads_counted(patches: Patches) -> None:
+    """Groups and weights were read, shown, and not asked when it came to count: any majority decided. Two majorities
+    meet in some server, but none of them need be a quorum of those who have the weight."""
+
+    def has_quorum(self: Core, ids: set[int]) -> bool:
+        configs = [self.config] if self.pending is None else [self.config, self.pending[1]]
+        return all(Majority(config.voters).has_quorum(ids) for config in configs)
+
+    def agreed(self: Broadcast, config: Membership) -> int:
+        return agreed_point(Majority(config.voters), self.acked) or 0
+
+    patches.set(Core, "has_quorum", has_quorum)
+    patches.set(Broadcast, "_agreed", agreed)
+
+
+@exhibit(
+    "what makes a quorum complete is not looked at",
+    origin="zkstore, found by this simulator",
+    falls={"I21"},
+    seeds_max=100,
+    focus=focus.broken_links,
+)
+def completed_and_not_seen(patches: Patches) -> None:
+    """A learner came back with what only its leader had, and with that a quorum had it. The leader looked whether
+    something could be committed when an acknowledgement came, and this one had come with the learner's new link."""
+
+    def new_leader_acked(self: Leader, handle: Any, ack: Any) -> str | None:
+        busy.append(self.phase == ACTIVE)
+        wrong: str | None = original(self, handle, ack)
+        busy.pop()
+        return wrong
+
+    def commit(self: Leader) -> None:
+        if not busy or not busy[-1]:
+            decide(self)
+
+    busy: list[bool] = []
+    original = patches.set(Leader, "_new_leader_acked", new_leader_acked)
+    decide = patches.set(Leader, "_commit", commit)
+
+
+@exhibit(
+    "a reconfiguration outlives the log that it lay in",
+    origin="zkstore, found by this simulator",
+    falls={"I18", "I1", "I4", "I13", "I21"},
+    seeds_max=200,
+    focus=focus.changes_and_snapshots,
+)
+def pending_after_a_snapshot(patches: Patches) -> None:
+    """A server with an uncommitted reconfiguration at the end of its log was sent a snapshot instead, and went on
+    taking the change for pending. It came into force with the next commit, though it had never been decided."""
+
+    def finish(self: Core, effect: Any) -> None:
+        pending = self.pending
+        original(self, effect)
+        if isinstance(effect, Install) and pending is not None:
+            self.pending = pending
+
+    original = patches.set(Core, "finish", finish)
+
+
 EXHIBITS = (
     observers_counted,
     half_commits,
@@ -221,4 +290,7 @@ EXHIBITS = (
     config_beside_the_log,
     leads_on_a_full_disk,
     confirms_itself,
+    heads_counted,
+    completed_and_not_seen,
+    pending_after_a_snapshot,
 )

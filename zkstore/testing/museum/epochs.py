@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from zkstore.model.zxid import counter_of
+from zkstore.model.zxid import counter_of, epoch_of, make
 from zkstore.testing.museum import focus
 from zkstore.testing.museum.exhibit import Patches, exhibit
-from zkstore.wire.messages import LOOKING, EpochAck, Vote
+from zkstore.testing.world.hosts import PeerHost
+from zkstore.wire.messages import LOOKING, OBSERVING, EpochAck, Vote
+from zkstore.wire.segment import Segment
 from zkstore.zab import discovery
 from zkstore.zab.discovery import Discovery
 from zkstore.zab.effects import Promise
-from zkstore.zab.election import Candidate, Election
+from zkstore.zab.election import NOBODY, Candidate, Election
 from zkstore.zab.leader import Leader
 from zkstore.zab.learner import PROMISING, Learner
 from zkstore.zab.peer import Peer
@@ -203,7 +205,7 @@ def established_votes_differ(patches: Patches) -> None:
     origin="zkstore, while it was built",
     falls={"I21"},
     seeds_max=200,
-    focus=focus.plan("reconfigured under fire"),
+    focus=focus.growing,
 )
 def does_not_count_itself(patches: Patches) -> None:
     """A server that restarted under a pending reconfiguration wanted to hear a quorum of the old configuration behind
@@ -236,6 +238,96 @@ def full_before_it_begins(patches: Patches) -> None:
     patches.set(Leader, "_is_epoch_full", property(is_full))
 
 
+@exhibit(
+    "the numbers of an epoch run over into the next one",
+    origin="ZooKeeper 1277 (2012)",
+    falls={"I13", "I2", "I3", "I8"},
+    seeds_max=20,
+    focus=focus.short_epochs,
+)
+def counter_overflows(patches: Patches) -> None:
+    """A leader counted its transactions up without a look at how many numbers an epoch has. The one behind the last
+    was the first of the next epoch, which nobody had agreed on and somebody else could be leading."""
+
+    def next_zxid(self: PeerHost) -> int:
+        end, epoch = self._end()[0], self.peer.epoch
+        if epoch_of(end) < epoch:
+            return make(epoch, 1)
+        is_last = counter_of(end) >= self.peer.settings.epoch_counter_max
+        return make(epoch_of(end) + 1, 1) if is_last else end + 1
+
+    def propose(self: Leader, segment: Segment, claims: Any, new_config: Any) -> None:
+        if epoch_of(segment.first_zxid) <= self.epoch:
+            original(self, segment, claims, new_config)
+            return
+        self.broadcast.add(segment)
+        self.core.append(segment)
+        for handle in list(self._handles.values()):
+            self._feed(handle)
+
+    patches.set(Leader, "_is_epoch_full", property(lambda self: False))
+    patches.set(PeerHost, "_next_zxid", next_zxid)
+    original = patches.set(Leader, "propose", propose)
+
+
+@exhibit(
+    "established votes are looked up among those of this round",
+    origin="ZooKeeper 3537 (2019)",
+    falls={"I21"},
+    seeds_max=100,
+    focus=focus.rejoining,
+)
+def wrong_table(patches: Patches) -> None:
+    """What servers say that have a leader was put down in one table and looked up in the other, which holds the votes
+    of those that look. A server that came late found no quorum behind the leader there, and looked for ever."""
+
+    def consider(self: Election, leading: Vote) -> None:
+        settled = self._settled
+        looking = {sender: vote for sender, vote in settled.items() if sender in self._votes}
+        self._settled = {sender: vote for sender, vote in looking.items() if vote.round == self.round}
+        original(self, leading)
+        self._settled = settled
+
+    original = patches.set(Election, "_consider", consider)
+
+
+@exhibit(
+    "votes pass each other while servers know different members",
+    origin="zkstore, while it was built",
+    falls={"I21"},
+    seeds_max=200,
+    focus=focus.growing,
+)
+def votes_pass_each_other(patches: Patches) -> None:
+    """A server passed over votes for somebody whom its configuration did not know as a voter, though the others' newer
+    one did. Each side voted on for its own candidate, in one round after the other, and nobody was elected."""
+
+    def candidate(self: Election, vote: Vote) -> Candidate:
+        return original(self, vote) if vote.leader in self._voters else NOBODY
+
+    original = patches.set(Election, "_candidate", candidate)
+
+
+@exhibit(
+    "a voter that began as an observer is not believed",
+    origin="zkstore, found by this simulator",
+    falls={"I21"},
+    seeds_max=200,
+    focus=focus.growing,
+)
+def promoted_and_not_believed(patches: Patches) -> None:
+    """A server that followed as an observer was made a voter, and went on calling itself an observer in what it said of
+    its leader. A voter that started again, and needed that one for a quorum, passed it over and looked for ever."""
+
+    def heard(self: Election, vote: Vote, now_ms: int) -> str | None:
+        if vote.state == OBSERVING and self.state == LOOKING and vote.sender in self._voters:
+            return None
+        wrong: str | None = original(self, vote, now_ms)
+        return wrong
+
+    original = patches.set(Election, "heard", heard)
+
+
 EXHIBITS = (
     promised_in_memory,
     announced_in_memory,
@@ -247,4 +339,8 @@ EXHIBITS = (
     established_votes_differ,
     does_not_count_itself,
     full_before_it_begins,
+    counter_overflows,
+    wrong_table,
+    votes_pass_each_other,
+    promoted_and_not_believed,
 )

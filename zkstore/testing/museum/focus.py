@@ -138,6 +138,64 @@ def rejoining(case: Case, random: Random) -> Case:
     return _with(case, "rejoining", planned)
 
 
+def growing(case: Case, random: Random) -> Case:
+    """Two voters become four: others are given a vote, one by one. Somebody is cut off or starts anew meanwhile."""
+    planned: list[Fault] = []
+    servers = (1, 2, 3, 4)
+    for server, at_ms in zip((3, 4), sorted(random.sample(range(900, 2_500), 2)), strict=True):
+        planned.append(fx.Reconfigure(at_ms, server, "voter"))
+        hit_ms, lasts_ms = at_ms + random.randrange(15), random.randrange(100, 800)
+        if random.random() < 0.3:
+            planned.append(fx.Partition(hit_ms, lasts_ms, (random.choice((1, 2, LEADER)),)))
+        if random.random() < 0.3:
+            planned.append(fx.Crash(hit_ms, LEADER, lasts_ms, 1000, False))
+    planned.append(fx.Crash(random.randrange(1_000, 4_000), random.choice((1, 2)), random.randrange(50, 500), 0, False))
+    drifts_ppm = tuple(random.choice(case.drifts_ppm) for _ in servers)
+    case = replace(case, voters=(1, 2), observers=(), spares=(3, 4), drifts_ppm=drifts_ppm, calm_ms=4_500)
+    return replace(_with(case, "growing", planned), is_grouped=False)
+
+
+def wiped(case: Case, random: Random) -> Case:
+    """Of three disks one is wiped, while another lags behind and the third, which knows all, is about to go."""
+    return _with(_of_three(case), "wiped disks", SCHEDULES["wiped disks"](_of_three(case), random))
+
+
+def weighing(case: Case, random: Random) -> Case:
+    """Five voters in three groups, some with more weight than others; some are cut off, and leaders go."""
+    drifts_ppm = tuple(random.choice(case.drifts_ppm) for _ in range(5))
+    case = replace(case, voters=(1, 2, 3, 4, 5), observers=(), spares=(), drifts_ppm=drifts_ppm, is_grouped=True)
+    weights = [(voter, random.choice((0, 1, 1, 3))) for voter in case.voters[:-1]]
+    planned: list[Fault] = []
+    for at_ms in range(1_000, case.calm_ms - 500, 1_500):
+        side = random.sample(case.voters, 2)
+        planned.append(fx.Partition(at_ms, random.randrange(200, 1_400), tuple(sorted(side))))
+        if random.random() < 0.3:
+            planned.append(fx.Crash(at_ms + random.randrange(500), LEADER, random.randrange(50, 900), 1000, False))
+    return replace(_with(case, "weighing", planned), weights=tuple(weights))
+
+
+def broken_links(case: Case, random: Random) -> Case:
+    """The leader's links break again and again under load, and little may be in flight."""
+    planned: list[Fault] = [fx.Reset(random.randrange(800, 4_000), LEADER) for _ in range(30)]
+    asks = tuple(Ask(at_ms, 1, 20) for at_ms in range(500, 4_000, 5))
+    case = replace(_of_three(case), calm_ms=4_000, in_flight_max=1, asks=asks)
+    return _with(case, "broken links", planned)
+
+
+def changes_and_snapshots(case: Case, random: Random) -> Case:
+    """A leader that proposes other members is cut off with that; the others go on, and forget the log behind it."""
+    planned: list[Fault] = []
+    for at_ms in range(1_200, case.calm_ms - 3_000, 2_500):
+        role = random.choice(("voter", "voter", "leave"))
+        lasts_ms = random.randrange(800, 2_000)
+        planned.append(fx.Partition(at_ms, lasts_ms, (LEADER,)))
+        planned.append(fx.Reconfigure(at_ms + random.randrange(1, 30), random.choice((1, 2, 3, 4, 5)), role))
+        planned += [fx.TakeCheckpoint(at_ms + lasts_ms - 20, server, 0) for server in (1, 2, 3, 4, 5)]
+    drifts_ppm = tuple(random.choice(case.drifts_ppm) for _ in range(5))
+    changed = replace(case, voters=(1, 2, 3), observers=(), spares=(4, 5), drifts_ppm=drifts_ppm)
+    return _with(changed, "changes and snapshots", planned)
+
+
 def slow_disks(case: Case, random: Random) -> Case:
     """Nothing fails, and every disk is slow, so that much is under way at once."""
     planned: list[Fault] = []

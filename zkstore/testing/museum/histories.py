@@ -8,7 +8,17 @@ from zkstore.testing.museum import focus
 from zkstore.testing.museum.exhibit import Patches, exhibit
 from zkstore.testing.world.disk import Disk, Image, SimulatedLog
 from zkstore.testing.world.hosts import PeerHost, State, folded
-from zkstore.wire.messages import ACK, NEW_LEADER_ACK, POSITION, Ack, NewLeader, NewLeaderAck, Position, SnapshotEnd
+from zkstore.wire.messages import (
+    ACK,
+    ENROLLED,
+    NEW_LEADER_ACK,
+    POSITION,
+    Ack,
+    NewLeader,
+    NewLeaderAck,
+    Position,
+    SnapshotEnd,
+)
 from zkstore.wire.segment import Segment
 from zkstore.zab.core import Core
 from zkstore.zab.effects import Adopt, Append, Cut, DiskEffect, Install
@@ -248,6 +258,24 @@ def acknowledged_in_memory(patches: Patches) -> None:
     original = patches.set(Learner, "_proposed", proposed)
 
 
+@exhibit(
+    "an empty disk has a vote",
+    origin="ZooKeeper 261 (2017)",
+    falls={"I4", "I5", "I14", "I16", "I3"},
+    seeds_max=50,
+    focus=focus.wiped,
+)
+def empty_disk_votes(patches: Patches) -> None:
+    """A server whose disk had been wiped took part in elections as if it had never known anything. Together with one
+    that lagged behind it was a quorum, and what the two had acknowledged before was gone."""
+
+    def wipe(self: Disk) -> None:
+        original(self)
+        self.enrolment = ENROLLED
+
+    original = patches.set(Disk, "wipe", wipe)
+
+
 EXHIBITS = (
     adopted_too_early,
     history_acknowledged_early,
@@ -259,4 +287,5 @@ EXHIBITS = (
     fuzzy_snapshot,
     index_ahead_of_the_state,
     acknowledged_in_memory,
+    empty_disk_votes,
 )

@@ -100,6 +100,15 @@ class BitRot(NamedTuple):
     bit: int
 
 
+class WipeDisk(NamedTuple):
+    """The process dies, and comes back to an empty disk; but only where the others know all that was ever promised: a
+    quorum of them, in every configuration that anybody may go by, has a vote."""
+
+    at_ms: int
+    server: int
+    down_ms: int
+
+
 class Partition(NamedTuple):
     """Nothing passes between these servers and the others."""
 
@@ -168,7 +177,8 @@ class Ghost(NamedTuple):
 
 
 class Reconfigure(NamedTuple):
-    """The membership is to change: this server joins (as a voter or an observer) or leaves."""
+    """The membership is to change: this server joins (as a "voter" or an "observer") or leaves ("leave"); or the voters
+    are put into other groups and weigh otherwise ("regroup"), as the number of milliseconds has it."""
 
     at_ms: int
     server: int
@@ -215,6 +225,7 @@ Fault: TypeAlias = (
     | DiskFull
     | DiskFails
     | BitRot
+    | WipeDisk
     | Partition
     | OneWay
     | Mute

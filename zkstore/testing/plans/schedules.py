@@ -93,7 +93,8 @@ def _reconfigured_under_fire(case: Case, random: Random) -> list[Fault]:
     planned: list[Fault] = []
     at_ms = 1_500
     while at_ms < case.calm_ms - 1_000:
-        role = random.choice(("voter", "voter", "leave", "observer"))
+        roles = ("voter", "regroup", "regroup") if case.is_grouped else ("voter", "voter", "leave", "observer")
+        role = random.choice(roles)
         server = random.choice((LEADER, *case.servers)) if role == "leave" else random.choice(case.servers)
         planned.append(fx.Reconfigure(at_ms, server, role))
         if random.random() < 0.5:
@@ -109,6 +110,24 @@ def _reconfigured_under_fire(case: Case, random: Random) -> list[Fault]:
                 )
             )
         at_ms += random.randrange(500, 2_500)
+    return planned
+
+
+def _wiped_disks(case: Case, random: Random) -> list[Fault]:
+    """F14: a disk is wiped; its server comes back first, then one that lags behind, while those that know more go."""
+    planned: list[Fault] = []
+    for at_ms in range(1_500, case.calm_ms - 500, random.choice((1_500, 3_000))):
+        lagging, wiped = random.sample(case.voters, 2)
+        server = random.choice((wiped, wiped, LEADER, -1))
+        wiped_ms = at_ms + random.randrange(100, 1_000)
+        planned.append(fx.Crash(at_ms, lagging, random.randrange(100, 2_000), 1000, False))
+        planned.append(fx.WipeDisk(wiped_ms, server, random.randrange(10, 500)))
+        if random.random() < 0.6:
+            gone_ms = wiped_ms + random.randrange(500)
+            planned.append(fx.Crash(gone_ms, LEADER, random.randrange(300, 3_000), random.choice((0, 1000)), False))
+        if random.random() < 0.4:
+            effect, moment = random.choice(("Adopt", "Append", "Install", "Promise")), random.choice((BEFORE, AFTER))
+            planned.append(fx.CrashAt(wiped_ms, server, effect, random.choice((1, 2)), moment, 100))
     return planned
 
 
@@ -171,6 +190,7 @@ SCHEDULES: Final[dict[str, Callable[[Case, Random], list[Fault]]]] = {
     "lossy elections": _lossy_elections,
     "power cut": _power_cut,
     "reconfigured under fire": _reconfigured_under_fire,
+    "wiped disks": _wiped_disks,
     "full disks": _full_disks,
     "slow snapshot": _slow_snapshot,
     "handed over": _handed_over,

@@ -86,6 +86,9 @@ def _with_fewer_servers(case: Case, fails: Callable[[Case], bool]) -> Case:
 
 
 def _with_fewer_clients(case: Case, fails: Callable[[Case], bool]) -> Case:
+    without = replace(case, has_operator=False)
+    if case.has_operator and fails(without):
+        case = without
     for clients in range(1, case.clients):
         smaller = replace(case, clients=clients)
         if fails(smaller):

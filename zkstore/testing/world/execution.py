@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Final
 
+from zkstore.testing.clients.operating import regrouped, spec
 from zkstore.testing.plans import faults as fx
 from zkstore.testing.plans.faults import CrashAt, Fault
 from zkstore.testing.world.ghost import Ghost
 from zkstore.testing.world.hosts import Host
+from zkstore.wire.messages import ENROLLED
 
 if TYPE_CHECKING:
     from zkstore.testing.world.node import Node
     from zkstore.testing.world.world import World
 
 _CHECKPOINT_US: Final = 10_000
-
-
-def spec(server_id: int, *, is_voter: bool) -> str:
-    """A server's entry in a configuration, without the key."""
-    return f"h{server_id}:2888:3888:{'participant' if is_voter else 'observer'};2181"
 
 
 def strike(world: World, fault: Fault) -> bool:
@@ -36,7 +34,7 @@ def strike(world: World, fault: Fault) -> bool:
     node = world.find(fx.LEADER if isinstance(fault, fx.HandOver) else fault.server)
     if node is None:
         return False
-    if isinstance(fault, fx.Crash | fx.CrashAt | fx.Pause | fx.ClockJump):
+    if isinstance(fault, fx.Crash | fx.CrashAt | fx.Pause | fx.ClockJump | fx.WipeDisk):
         return _strike_process(world, node, fault)
     if isinstance(fault, fx.DiskSlow | fx.DiskStall | fx.DiskFull | fx.DiskFails | fx.BitRot | fx.TakeCheckpoint):
         return _strike_disk(world, node, fault)
@@ -50,7 +48,15 @@ def strike(world: World, fault: Fault) -> bool:
     return _reconfigure(world, node, fault)
 
 
-def _strike_process(world: World, node: Node, fault: fx.Crash | CrashAt | fx.Pause | fx.ClockJump) -> bool:
+def _strike_process(
+    world: World, node: Node, fault: fx.Crash | CrashAt | fx.Pause | fx.ClockJump | fx.WipeDisk
+) -> bool:
+    if isinstance(fault, fx.WipeDisk):
+        if not _can_spare(world, node):
+            return False
+        node.wipe()
+        world.later(fault.down_ms, node.boot)
+        return True
     if isinstance(fault, fx.ClockJump):
         node.clock.jump(fault.by_ms)
         return True
@@ -67,6 +73,19 @@ def _strike_process(world: World, node: Node, fault: fx.Crash | CrashAt | fx.Pau
     node.crash(fault.part_permille, is_power=fault.is_power)
     world.later(fault.down_ms, node.boot)
     return True
+
+
+def _can_spare(world: World, node: Node) -> bool:
+    """Whether what a server has promised and acknowledged can be forgotten: a quorum of others has a vote."""
+    others = {
+        other.server_id for other in world.nodes.values() if other is not node and other.disk.enrolment == ENROLLED
+    }
+    configs = [world.observer.config]
+    for host in [other.host for other in world.nodes.values() if other.host is not None]:
+        configs.append(host.peer.config)
+        if host.peer.pending_config is not None:
+            configs.append(host.peer.pending_config)
+    return all(config.has_quorum(others) for config in configs)
 
 
 def _strike_disk(
@@ -134,6 +153,9 @@ def _reconfigure(world: World, node: Node, fault: fx.Reconfigure) -> bool:
     server_id = node.server_id
     if fault.role == "leave":
         return leader.do(lambda host: host.reconfigure(None, str(server_id)))
+    if fault.role == "regroup":
+        new_members = regrouped(world.observer.config, Random(f"groups {fault.at_ms}"))
+        return leader.do(lambda host: host.reconfigure(None, None, new_members))
     joining = f"server.{server_id}={spec(server_id, is_voter=fault.role == 'voter')}"
     return leader.do(lambda host: host.reconfigure(joining, None))
 

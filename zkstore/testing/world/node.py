@@ -22,6 +22,7 @@ from zkstore.wire import messages
 from zkstore.wire.messages import LEADING, Join, LinkMessage, SnapshotBegin, SnapshotEnd, SnapshotRows, Vote
 from zkstore.wire.segment import Segment
 from zkstore.zab.effects import (
+    Adopt,
     Append,
     Dial,
     DiskEffect,
@@ -128,6 +129,13 @@ class Node:
         self.world.lost_life(self)
         self.life += 1
         self.disk.crash(part_permille / 1000)
+
+    def wipe(self) -> None:
+        """The process dies, and its disk is empty."""
+        self.crash(0)
+        self.disk.wipe()
+        self.is_damaged = False
+        self.world.observer.wiped(self.server_id)
 
     def pause(self) -> None:
         """The process stands still."""
@@ -267,6 +275,8 @@ class Node:
         self.world.counts[_ON_DISK[type(effect)]] += 1
         if isinstance(effect, Append):
             observer.appended(self.server_id, effect.segment)
+        elif isinstance(effect, Adopt) and effect.enrols:
+            observer.enrolled(self.server_id)
         observer.disk_changed(self.server_id, removed)
         self._say(_DISK, f"on disk: {show(effect)}" if self.world.trace.is_on and self.world.is_told(effect) else "")
         self._spring(effect, AFTER)

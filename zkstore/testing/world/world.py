@@ -12,6 +12,7 @@ from random import Random
 from typing import Final, Protocol
 
 from zkstore.testing.checkers.invariants import Observer
+from zkstore.testing.clients.operating import spec
 from zkstore.testing.plans.faults import LEADER, ClientsBlocked, ClientsCut, CrashAt, Fault
 from zkstore.testing.plans.plan import Ask, Case
 from zkstore.testing.world import execution
@@ -259,9 +260,12 @@ def _trust_disk(host: Host) -> bool:
 
 
 def _membership(case: Case, observers: tuple[int, ...]) -> Membership:
-    lines = [f"server.{server_id}={execution.spec(server_id, is_voter=True)}" for server_id in case.voters]
-    lines += [f"server.{server_id}={execution.spec(server_id, is_voter=False)}" for server_id in observers]
+    lines = [f"server.{server_id}={spec(server_id, is_voter=True)}" for server_id in case.voters]
+    lines += [f"server.{server_id}={spec(server_id, is_voter=False)}" for server_id in observers]
     if case.is_grouped:
         groups = [case.voters[group::_GROUPS] for group in range(_GROUPS)]
         lines += [f"group.{number}={':'.join(map(str, group))}" for number, group in enumerate(groups, 1) if group]
+        weights = [(voter, weight) for voter, weight in case.weights if voter in case.voters]
+        if any(weight for _, weight in weights) or len(weights) < len(case.voters):
+            lines += [f"weight.{voter}={weight}" for voter, weight in weights]
     return memberships.parse("\n".join(lines))
