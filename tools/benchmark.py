@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import contestants, fanout, load, report
-from tools.contestants import Contestant, ContestantError, Server
+from tools.contestants import ContestantError, Match, Server
 from tools.load_requests import Nodes
 from tools.report import Goal, LoadRow, Sense, ValueRow
 
@@ -67,7 +67,7 @@ WATCH_BYTES = Goal(Sense.VALUE_AT_MOST, 250)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Match):
     """What to measure and for how long."""
 
     only: tuple[str, ...]
@@ -75,12 +75,6 @@ class Plan:
     rounds: int
     stall_seconds: float
     big_nodes: int
-    ours: Contestant
-    theirs: Contestant | None
-
-    def contenders(self) -> list[Contestant]:
-        """Ours first."""
-        return [self.ours, *([self.theirs] if self.theirs else [])]
 
 
 def progress(message: str) -> None:
@@ -272,12 +266,28 @@ def measure_stalls(plan: Plan, homes: Sequence[Path], nodes: Nodes) -> list[Valu
 # --- the program ----------------------------------------------------------------------------------
 
 
-def names(given: str) -> tuple[str, ...]:
-    """A comma-separated choice of measures."""
-    chosen = tuple(name.strip() for name in given.split(","))
-    if unknown := set(chosen) - set(MEASURES):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(MEASURES)}")
-    return chosen
+def names_from(measures: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads a comma-separated choice of measures."""
+
+    def names(given: str) -> tuple[str, ...]:
+        chosen = tuple(name.strip() for name in given.split(","))
+        if unknown := set(chosen) - set(measures):
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(measures)}")
+        return chosen
+
+    return names
+
+
+def add_plan(arguments: argparse.ArgumentParser, measures: Sequence[str]) -> None:
+    """What is measured, how long and how often; the same for one server and for several."""
+    arguments.add_argument("--quick", action="store_true", help="one short round of everything, on smaller trees")
+    arguments.add_argument(
+        "--only", type=names_from(measures), default=tuple(measures), help=f"choose from {','.join(measures)}"
+    )
+    arguments.add_argument("--seconds", type=float, help="length of a load (default 5, quick 2)")
+    arguments.add_argument("--rounds", type=int, help="how often each contestant's turn comes (default 3, quick 1)")
+    arguments.add_argument("--no-apache", action="store_true", help="measure zkstore alone")
+    arguments.add_argument("--work-dir", type=Path, help="where the servers' data goes for the time")
 
 
 def svg_file(given: str) -> Path:
@@ -293,18 +303,11 @@ def parser() -> argparse.ArgumentParser:
         description="Measure zkstore and, where it is installed, Apache ZooKeeper beside it.",
         epilog="example: python tools/benchmark.py --only get,set --seconds 3 --json figures.json --picture ratios.svg",
     )
-    arguments.add_argument("--quick", action="store_true", help="one short round and a tenth of the big tree")
-    arguments.add_argument("--only", type=names, default=MEASURES, help=f"choose from {','.join(MEASURES)}")
-    arguments.add_argument("--seconds", type=float, help="length of a load (default 5, quick 2)")
-    arguments.add_argument("--rounds", type=int, help="how often each server's turn comes (default 3, quick 1)")
+    add_plan(arguments, MEASURES)
     arguments.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds there")
     arguments.add_argument("--picture", type=svg_file, metavar="FILE.svg", help="write a bar chart of the ratios there")
-    arguments.add_argument("--no-apache", action="store_true", help="measure zkstore alone")
     arguments.add_argument(
         "--zkstore-command", type=shlex.split, help="what to start instead of this checkout; a zoo.cfg is appended"
-    )
-    arguments.add_argument(
-        "--work-dir", type=Path, help="where the servers' data goes for the time (default: the system's)"
     )
     return arguments
 

@@ -44,6 +44,18 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """Who is measured beside whom; `theirs` is None where Apache ZooKeeper is not installed, or not wanted."""
+
+    ours: Contestant
+    theirs: Contestant | None
+
+    def contenders(self) -> list[Contestant]:
+        """Ours first."""
+        return [self.ours, *([self.theirs] if self.theirs else [])]
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What a process holds, in MiB: all resident pages, and those that are no file's."""
 

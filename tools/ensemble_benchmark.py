@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import benchmark, contestants, load, report
 from tools.benchmark import SIZE, progress, scratch, values_of
-from tools.contestants import Contestant, ContestantError
+from tools.contestants import ContestantError, Match
 from tools.ensembles import Ensemble
 from tools.load_requests import Nodes, set_request
 from tools.report import Goal, LoadRow, Sense, ValueRow
@@ -54,7 +54,7 @@ BIG_FACTOR = Goal(Sense.VALUE_AT_MOST, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Match):
     """What to measure and for how long."""
 
     only: tuple[str, ...]
@@ -63,12 +63,6 @@ class Plan:
     losses: int
     behind_txns: int
     big_nodes: int
-    ours: Contestant
-    theirs: Contestant | None
-
-    def contenders(self) -> list[Contestant]:
-        """Ours first."""
-        return [self.ours, *([self.theirs] if self.theirs else [])]
 
 
 # --- the measures ---------------------------------------------------------------------------------
@@ -238,27 +232,14 @@ def measure_big(plan: Plan, work: Path) -> list[LoadRow | ValueRow]:
 # --- the program ----------------------------------------------------------------------------------
 
 
-def names(given: str) -> tuple[str, ...]:
-    """A comma-separated choice of measures."""
-    chosen = tuple(name.strip() for name in given.split(","))
-    if unknown := set(chosen) - set(MEASURES):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {','.join(MEASURES)}")
-    return chosen
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = argparse.ArgumentParser(
         description="Measure three zkstore servers and, where it is installed, three of Apache ZooKeeper beside them.",
         epilog="example: python tools/ensemble_benchmark.py --only loads,failover --json figures.json",
     )
-    arguments.add_argument("--quick", action="store_true", help="one short round, three losses, small trees")
-    arguments.add_argument("--only", type=names, default=MEASURES, help=f"choose from {','.join(MEASURES)}")
-    arguments.add_argument("--seconds", type=float, help="length of a load (default 5, quick 2)")
-    arguments.add_argument("--rounds", type=int, help="how often each ensemble's turn comes (default 3, quick 1)")
+    benchmark.add_plan(arguments, MEASURES)
     arguments.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds there")
-    arguments.add_argument("--no-apache", action="store_true", help="measure zkstore alone")
-    arguments.add_argument("--work-dir", type=Path, help="where the servers' data goes for the time")
     return arguments
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.benchmark import LOADS, MEASURES, conditions, main, make_plan, names, parser, svg_file
+from tools.benchmark import LOADS, MEASURES, conditions, main, make_plan, names_from, parser, svg_file
 from tools.load_requests import MODES
 
 
@@ -19,9 +19,9 @@ def test_every_load_has_a_mode_of_the_generator_and_a_measure_that_chooses_it() 
 
 
 def test_a_choice_of_measures_is_checked() -> None:
-    assert names("get, set") == ("get", "set")
+    assert names_from(MEASURES)("get, set") == ("get", "set")
     with pytest.raises(ArgumentTypeError, match="put: choose from get,set"):
-        names("get,put")
+        names_from(MEASURES)("get,put")
 
 
 def test_the_picture_must_be_svg() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tools import contestants
-from tools.ensemble_benchmark import LOADS, MEASURES, make_plan, names, parser, write_many, zxid_of
+from tools.benchmark import names_from
+from tools.ensemble_benchmark import LOADS, MEASURES, make_plan, parser, write_many, zxid_of
 from tools.ensembles import Ensemble
 from tools.load import Address, parse_addresses
 from tools.load_requests import MODES
@@ -20,9 +21,9 @@ def test_every_load_has_a_mode_of_the_generator() -> None:
 
 
 def test_a_choice_of_measures_is_checked() -> None:
-    assert names("loads, big") == ("loads", "big")
+    assert names_from(MEASURES)("loads, big") == ("loads", "big")
     with pytest.raises(ArgumentTypeError, match="get: choose from loads,failover"):
-        names("loads,get")
+        names_from(MEASURES)("loads,get")
 
 
 def test_quick_is_short_and_the_default_measures_everything() -> None:
