@@ -53,6 +53,7 @@ class Facts:
         segments, log_used_bytes, log_file_bytes, total_bytes: how much it is; used is without what waits for reuse.
         awaiting: segments that the next start will put in their place.
         made_ms: when a backup was made; None of anything else.
+        unfinished: what is said of a checkpoint that was begun and not finished; "" where there is none.
         troubles: sentences about what is damaged or missing.
     """
 
@@ -78,4 +79,5 @@ class Facts:
     log_file_bytes: int = 0
     total_bytes: int = 0
     made_ms: int | None = None
+    unfinished: str = ""
     troubles: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ from typing import Final
 
 from zkstore.errors import DamageError, FormatTooNewError, MovedOnError, StorageError
 from zkstore.inspection.facts import Facts, ImageFacts, Reach
-from zkstore.inspection.images import EmptyImage, StoredImage
+from zkstore.inspection.images import EmptyImage, StoredImage, UnfinishedImageError
 from zkstore.inspection.logs import StoredLog
 from zkstore.inspection.parts import Image, LogPart
 from zkstore.inspection.view import Opener
@@ -32,7 +32,7 @@ _LOCKS: Final = Path("/proc/locks")
 
 def of_image(path: Path) -> Gathered:
     """One checkpoint or snapshot, all by itself. Raises StorageError where it cannot be read."""
-    kind = "snapshot" if path.absolute().parent.name == "snapshots" else "checkpoint"
+    kind = "snapshot" if (path / "checksum").exists() else "checkpoint"
     found = _image_facts(path, kind)
     facts = Facts(path, kind, formats={"image": image_.FORMAT_VERSION})
     facts.start = facts.end = Link(found.zxid, found.crc)
@@ -62,6 +62,8 @@ def of_directory(path: Path, log_directory: Path | None) -> Gathered:
         troubles.append(str(error))
     images = _images(layout, facts)
     log = _open_log(layout, facts)  # behind the images, so that a running server's log ends behind all of them
+    if facts.unfinished and (log is None or log.start.zxid or images):  # else it is a server's first checkpoint
+        troubles.append(facts.unfinished)
     if log is None and not images:
         raise DamageError(". ".join(["nothing in this data directory can be read", *troubles]), where=path)
     _read_notes(layout, facts)
@@ -133,6 +135,9 @@ def _images(layout: DataDirectory, facts: Facts) -> list[tuple[int, Opener]]:
             found = _image_facts(place, kind)
         except FormatTooNewError:
             raise
+        except UnfinishedImageError as error:
+            facts.unfinished = str(error)
+            continue
         except StorageError as error:
             if place.exists():  # else a running server has just purged it
                 facts.troubles.append(str(error))

@@ -22,6 +22,10 @@ from zkstore.storage.tables import SLICE_LEAVES, tables
 _LENGTH: Final = Struct(">i")
 
 
+class UnfinishedImageError(DamageError):
+    """An image that nobody came to finish: so is the first checkpoint of a server while it is being written."""
+
+
 class StoredImage:
     """The image in one LMDB environment, as of the moment of opening.
 
@@ -37,11 +41,12 @@ class StoredImage:
             found = tables(self._file, self.meta)
             missing = [name.decode() for name in image_.DATABASES if name not in found]
             if missing:
-                raise self._file.damage(f"no tree was finished here: it has no table {', '.join(missing)}")
+                message = f"no tree was finished here: it has no table {', '.join(missing)}"
+                raise UnfinishedImageError(message, where=self._file.path)
             self._short, self._long, self._meta_rows = (found[name] for name in image_.DATABASES)
             content = self._meta_rows.get(b"mark")
             if content is None:
-                raise self._file.damage("no tree was finished here: it has no mark")
+                raise UnfinishedImageError("no tree was finished here: it has no mark", where=self._file.path)
             self.mark: Mark = image_.decode_mark(content, path)
             self.counts: Counts | None = image_.decode_counts(self._meta_rows.get(b"counts"), self.mark)
         except BaseException:
