@@ -355,6 +355,32 @@ def test_two_new_servers_of_three_begin_without_the_third(tmp_path: Path, connec
             server.close()
 
 
+@pytest.mark.parametrize("number", [3, 1])
+def test_a_disk_that_gets_full_costs_its_server_its_part_until_there_is_space(
+    tmp_path: Path, connect_to: Connect, number: int
+) -> None:
+    ensemble = Ensemble(tmp_path)
+    full = {"ZKSTORE_FAILPOINTS": "log.append.before_sync=fail(ENOSPC)@30-31"}
+    config = str(tmp_path / "zoo.cfg")
+    ensemble.servers[number] = ServerProcess(tmp_path / str(number), "--my-id", str(number), config, environment=full)
+    try:
+        ensemble.start()
+        writer = Writer(connect_to(ensemble.hosts))
+        writer.wait_for_more(60)
+        server = ensemble.servers[number]
+        wait_until(lambda: server.logged("takes no part until its disk takes writes", "no space left on the disk"))
+        wait_until(lambda: server.logged("the disk takes writes again"))
+        writer.wait_for_more()
+        writer.stop()
+        wait_until(lambda: ensemble.mode(number) in ("leader", "follower"))
+        reader = connect_to(server.hosts)
+        reader.sync("/load")
+        assert set(writer.acknowledged) <= set(reader.get_children("/load"))
+    finally:
+        for each in ensemble.servers.values():
+            each.close()
+
+
 def test_without_a_quorum_nobody_is_served_and_with_one_everybody_again(
     ensemble: Ensemble, connect_to: Connect
 ) -> None:

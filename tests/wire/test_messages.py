@@ -28,7 +28,7 @@ claims = st.lists(st.tuples(st.integers(0, 4095), counts, ints, blobs), max_size
 sessions = st.lists(st.tuples(longs, ints, blobs), max_size=3).map(tuple)
 anything = st.one_of(
     st.builds(m.Vote, st.just(m.VOTE), servers, st.integers(0, 3), counts, servers, st.integers(-1, 99), zxids, counts),
-    st.builds(m.Join, st.just(m.JOIN), counts, servers, st.just(b"") | ensembles, epochs, counts),
+    st.builds(m.Join, st.just(m.JOIN), counts, servers, st.just(b"") | ensembles, epochs, counts, st.integers(0, 3)),
     st.builds(m.NewEpoch, st.just(m.NEW_EPOCH), epochs, ensembles),
     st.builds(m.EpochAck, st.just(m.EPOCH_ACK), epochs, st.just(-1) | epochs, zxids, crcs),
     st.builds(m.Truncate, st.just(m.TRUNCATE), zxids),
@@ -39,6 +39,7 @@ anything = st.one_of(
     st.builds(m.Propose, st.just(m.PROPOSE), blobs, zxids, claims),
     st.builds(m.NewLeader, st.just(m.NEW_LEADER), epochs, zxids, crcs),
     st.builds(m.NewLeaderAck, st.just(m.NEW_LEADER_ACK), epochs),
+    st.builds(m.Enrol, st.just(m.ENROL), epochs),
     st.builds(m.UpToDate, st.just(m.UP_TO_DATE), epochs, zxids),
     st.builds(m.Ack, st.just(m.ACK), zxids),
     st.builds(m.Commit, st.just(m.COMMIT), zxids),
@@ -111,7 +112,8 @@ def test_a_field_of_another_type_or_beyond_its_bounds_never_passes_unchecked(
         ([m.ACK, -1], "Ack.zxid is -1"),
         ([m.ACK, True], "Ack.zxid is True"),
         ([m.ACK], "a Ack with 1 fields; it has 2"),
-        ([m.JOIN, 1, 1, b"short", 0, 0], "Join.ensemble_id is b'short'"),
+        ([m.JOIN, 1, 1, b"short", 0, 0, 3], "Join.ensemble_id is b'short'"),
+        ([m.JOIN, 1, 1, b"", 0, 0, 4], "Join.enrolment is 4"),
         ([m.NEW_EPOCH, 1 << 31, b"e" * 16], "NewEpoch.epoch is 2147483648"),
         ([m.VOTE, 1, 4, 1, 1, 0, 0, 0], "Vote.state is 4"),
         ([m.REFUSAL, "x" * 4097], "Refusal.reason is 'xxx"),

@@ -144,9 +144,23 @@ def test_a_server_of_weight_zero_is_never_elected() -> None:
     elections = {n: looking(n, config, 0, 0 if n < 3 else 99) for n in (1, 2, 3)}
     deliver(elections, 0)
     assert {e.decision.leader for e in elections.values() if e.decision} == {2}
-    election = looking(1, config)
-    election.heard(vote(2, 3, epoch=9), 0)
-    assert told(election)[2].leader == 1
+    assert told(elections[3]) == {} and elections[3].decision is not None, "it votes for others"
+
+
+def test_a_server_of_weight_zero_is_elected_by_those_who_know_a_newer_configuration() -> None:
+    """It would not stand by ours; so it has another weight in a change that is in its log, and not in this one."""
+    election = looking(1, members(3, 0, "group.1=1:2:3\nweight.3=0"))
+    election.heard(vote(2, 3, zxid=9), 0)
+    assert told(election)[2].leader == 3
+    election.heard(vote(3, 3, zxid=9), 0)
+    assert election.decision is not None and election.decision.leader == 3
+
+
+def test_a_leader_of_weight_zero_that_a_quorum_follows_is_followed() -> None:
+    election = looking(1, members(3, 0, "group.1=1:2:3\nweight.3=0"))
+    election.heard(vote(3, 3, state=LEADING, round=4, epoch=2), 0)
+    election.heard(vote(2, 3, state=FOLLOWING, round=4, epoch=2), 0)
+    assert election.decision is not None and election.decision.leader == 3
 
 
 def test_the_designated_successor_is_voted_for_first() -> None:

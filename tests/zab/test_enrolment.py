@@ -96,6 +96,16 @@ def test_a_server_alone_among_the_voters_begins_by_itself() -> None:
     assert leaders(world) == [1] and world[1].disk.enrolment == ENROLLED
 
 
+def test_an_ensemble_with_a_voter_without_weight_begins() -> None:
+    world = World(members(1, 2, 3, more="group.1=1:2:3\nweight.1=0"))
+    for node in world.nodes.values():
+        wipe(node)
+    world.start()
+    world.run(500)
+    assert leaders(world) == [3]
+    assert [node.disk.enrolment for node in world.nodes.values()] == [ENROLLED] * 3
+
+
 # --- empty disks ----------------------------------------------------------------------------------
 
 
