@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from zkstore.errors import ConfigError
+from zkstore.testing.nemesis.case import Case
 from zkstore.testing.nemesis.faults import KINDS
-from zkstore.testing.nemesis.run import Case, run
+from zkstore.testing.nemesis.run import run
 
 pytestmark = pytest.mark.interop
 
-PROCESSES_ONLY = ("kill", "pause", "restart")
+PROCESSES_ONLY = ("kill", "pause", "restart", "clock", "members")
 
 
 def judged(case: Case, tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def judged(case: Case, tmp_path: Path) -> None:
     assert set(outcome.verdict.never()) <= {"bounds"}
 
 
-def test_three_servers_that_are_killed_paused_and_restarted_keep_every_promise(tmp_path: Path) -> None:
+def test_three_servers_keep_every_promise_while_processes_clocks_and_members_change(tmp_path: Path) -> None:
     judged(Case(1, for_ms=20_000, kinds=PROCESSES_ONLY), tmp_path)
 
 

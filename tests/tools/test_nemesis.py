@@ -10,7 +10,9 @@ import pytest
 
 from tools import nemesis
 from zkstore.testing.checkers.verdict import Verdict
-from zkstore.testing.nemesis.run import Case, Outcome
+from zkstore.testing.nemesis import keeping
+from zkstore.testing.nemesis.case import Case, Outcome
+from zkstore.testing.nemesis.run import Look
 
 
 @pytest.fixture
@@ -20,7 +22,13 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[Case]]:
     def replace(is_sound: bool) -> list[Case]:
         cases: list[Case] = []
 
-        def run(case: Case, root: Path, tell: Callable[[str], None], keep: Callable[[], object]) -> Outcome:
+        def run(
+            case: Case,
+            root: Path,
+            tell: Callable[[str], None],
+            keep: Callable[[], object],
+            look: Look | None,
+        ) -> Outcome:
             cases.append(case)
             (root / "1.log").write_text("said")
             outcome = Outcome(case, ("kill",), verdict=Verdict(), struck={"Kill": 2}, calls=10, answers=9)
@@ -29,7 +37,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[Case]]:
                 keep()
             return outcome
 
-        monkeypatch.setattr(nemesis, "run", run)
+        monkeypatch.setattr(keeping, "run", run)
         return cases
 
     return replace
@@ -56,6 +64,15 @@ def test_what_was_wrong_is_told_and_the_data_kept(
     assert (tmp_path / "nemesis-4" / "1.log").read_text() == "said"
 
 
+def test_the_case_of_a_failed_run_is_run_again_with_the_same_faults(
+    play: Callable[[bool], list[Case]], tmp_path: Path
+) -> None:
+    cases = play(False)
+    nemesis.main(["--seed", "4", "--kinds", "kill", "--output", str(tmp_path)])
+    nemesis.main(["--replay", str(tmp_path / "nemesis-4.json"), "--output", str(tmp_path)])
+    assert cases[1].plan == cases[0].faults(("kill",))
+
+
 def test_a_report_for_programs_has_nothing_else_in_it(
     play: Callable[[bool], list[Case]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,3 +92,12 @@ def test_at_least_one_seed_is_run_however_short_the_time(play: Callable[[bool], 
 def test_a_kind_that_nobody_knows_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert nemesis.main(["--kinds", "plague"]) == 2
     assert "there is no kind 'plague'" in capsys.readouterr().err
+
+
+def test_some_seeds_have_local_sessions_and_most_do_not(play: Callable[[bool], list[Case]]) -> None:
+    cases = play(True)
+    for seed in range(60):
+        nemesis.main(["--seed", str(seed)])
+    local = [case for case in cases if case.local_sessions]
+    assert 0 < len(local) < len(cases) / 2
+    assert 0 < sum(case.upgrades_sessions for case in local) < len(local)

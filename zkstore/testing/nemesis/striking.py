@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-from zkstore.testing.nemesis.disk import SmallDisk
+from zkstore.testing.nemesis.admin import OBSERVER, VOTER, Admin
 from zkstore.testing.nemesis.faults import (
     BOTH,
     IN,
     LEADER,
     OUT,
+    ClockStep,
+    CrashPoint,
+    Damage,
     Fault,
     Flap,
     Full,
     Isolate,
     Kill,
     KillAll,
+    Leave,
     Pause,
+    Power,
+    PowerAll,
     Restart,
     Rolling,
     Slow,
+    SlowDisk,
     Split,
+    Visit,
 )
 from zkstore.testing.nemesis.network import CLIENTS
-from zkstore.testing.nemesis.servers import Ensemble, Server
-from zkstore.testing.nemesis.sockets import Sockets
+from zkstore.testing.nemesis.processes import Processes
+from zkstore.testing.nemesis.servers import Server
+from zkstore.testing.nemesis.stage import LOOK_MS, Stage
+from zkstore.testing.nemesis.timeline import Strike
 
-_LOOK_MS: Final = 50
-_STOP_MS_MAX: Final = 20_000
+_IMPATIENT_ONE_IN: Final = 5
+_SERVICE_LOOK_MS: Final = 10
+_PATIENCE_US: Final = 15_000_000
 
-Tell = Callable[[str], None]
+_OfOne = Kill | Power | CrashPoint | Damage | Pause | Restart | Isolate | Flap | Slow | SlowDisk | ClockStep | Leave
 
 
 class Striker:
@@ -40,155 +52,202 @@ class Striker:
 
     Attributes:
         struck: how often each kind did something.
-        findings: what a server did that it must not: ended by itself, or did not end when it was told to.
+        strikes: all that did something, oldest first.
     """
 
-    def __init__(
-        self, sockets: Sockets, ensemble: Ensemble, disk: SmallDisk | None, disturbed: Callable[[], None], tell: Tell
-    ) -> None:
-        self._sockets = sockets
-        self._ensemble = ensemble
-        self._network = ensemble.network
-        self._disk = disk
-        self._disturbed = disturbed
-        self._tell = tell
-        self._is_over = False
+    def __init__(self, stage: Stage, admin: Admin | None) -> None:
+        self._stage = stage
+        self._ensemble = stage.ensemble
+        self._network = stage.ensemble.network
+        self._processes = Processes(stage)
+        self._admin = admin
+        self._is_visited = False
         self.struck: Counter[str] = Counter()
-        self.findings: list[str] = []
+        self.strikes: list[Strike] = []
 
-    def schedule(self, fault: Fault) -> None:
-        """Let it come when it is due."""
-        self._later(fault.at_ms - self._sockets.now_us // 1000, lambda: self._strike(fault))
+    def schedule(self, fault: Fault, began_us: int) -> None:
+        """Let it come when it is due, counted from then."""
+        now_us = self._stage.sockets.now_us
+        self._stage.later(fault.at_ms - (now_us - began_us) // 1000, lambda: self._strike(fault))
+
+    def schedule_in_turn(self, faults: Sequence[Fault]) -> None:
+        """Let each come so long after the one before as planned, counted from when clients were answered again.
+
+        One in a few is counted from the one before itself, and so comes while a server starts.
+        """
+        if self._stage.is_over or not faults:
+            return
+        first, following = faults[0], faults[1:]
+        self._strike(first)
+        if following:
+            since_us, delay_ms = self._stage.sockets.now_us, following[0].at_ms - first.at_ms
+            if following[0].at_ms % _IMPATIENT_ONE_IN == 0:
+                self._stage.later(delay_ms, lambda: self.schedule_in_turn(following))
+            else:
+                go_on = partial(self.schedule_in_turn, following)
+                self._await_service(since_us, lambda: self._stage.later(delay_ms, go_on))
+
+    def _await_service(self, since_us: int, action: Callable[[], None]) -> None:
+        if self._stage.is_served(since_us) or self._stage.sockets.now_us > since_us + _PATIENCE_US:
+            action()
+        else:
+            self._stage.later(_SERVICE_LOOK_MS, lambda: self._await_service(since_us, action))
 
     def watch(self) -> None:
-        """From now on look after servers that end by themselves; they are started again."""
+        """From now on read the logs, and look after servers that end by themselves; they are started again."""
+        self._ensemble.follow_logs(self._stage.sockets.now_us)
         for server in self._ensemble.unexpected_ends():
-            self._find(f"server {server.server_id} ended by itself with {server.exit_code}:\n{server.last_words()}")
-            server.start()
-        self._later(_LOOK_MS, self.watch)
+            if server.is_armed and server.exit_code == -signal.SIGKILL:
+                self._crashed(server)
+                continue
+            text = f"ended by itself with {server.exit_code}:\n{server.last_words()}"
+            self._stage.find(f"server {server.server_id} {text}")
+            self._processes.start(server)
+        self._stage.later(LOOK_MS, self.watch)
+
+    def _crashed(self, server: Server) -> None:
+        """It came by its failpoint."""
+        now_us = self._stage.sockets.now_us
+        self._stage.disturbed()
+        self._stage.tell(f"{now_us / 1e6:8.3f} s  server {server.server_id} has killed itself at its failpoint")
+        self._processes.start(server)
+        is_alone = len(self._ensemble.voters) == 1
+        self.struck["CrashedAtPoint"] += 1
+        self.strikes.append(Strike("CrashPoint", now_us, now_us, server.server_id, is_alone, is_alone))
 
     def heal(self) -> None:
         """No fault any more: everything that was taken away is given back, all servers run."""
-        self._is_over = True
-        self._disturbed()
+        self._stage.is_over = True
+        self._stage.disturbed()
         self._network.heal()
-        if self._disk is not None:
-            self._disk.free()
-        for server in self._ensemble.servers.values():
-            server.send(signal.SIGCONT)
-            if not server.is_wanted:
-                self._start_again(server, self._sockets.now_us)
-
-    def _find(self, text: str) -> None:
-        self._tell(f"FOUND {text}")
-        self.findings.append(text)
-
-    def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
-        self._sockets.call_at(self._sockets.now_us + delay_ms * 1000, action)
-
-    def _until(self, for_ms: int, undo: Callable[[], None]) -> None:
-        """Undo something after a while, unless all has been undone by then."""
-
-        def act() -> None:
-            if not self._is_over:
-                self._disturbed()
-                undo()
-
-        self._later(for_ms, act)
+        if self._stage.places.small_disk is not None:
+            self._stage.places.small_disk.free()
+        if self._admin is not None:
+            self._admin.wanted = dict.fromkeys(self._ensemble.voters, VOTER)
+        self._processes.heal()
 
     # --- one fault --------------------------------------------------------------------------------
 
     def _strike(self, fault: Fault) -> None:
-        self._disturbed()
-        hit = self._hit(fault)
-        self._tell(f"{self._sockets.now_us / 1e6:8.3f} s  {fault}{': nothing to do' if hit is None else hit}")
-        if hit is not None:
-            self.struck[type(fault).__name__] += 1
+        stage = self._stage
+        if stage.is_over:
+            return  # The machine was so busy that it comes too late: nobody would ever undo it.
+        stage.disturbed()
+        began_us = stage.sockets.now_us
+        leader = self._ensemble.leader()
+        hit = self._hit(fault, leader)
+        named = f" (server {hit[0].server_id})" if hit and getattr(fault, "server", 1) == LEADER else ""
+        stage.tell(f"{began_us / 1e6:8.3f} s  {fault}{': nothing to do' if hit is None else named}")
+        if hit is None:
+            return
+        kind = type(fault).__name__
+        lasts_ms = getattr(fault, "for_ms", 0) or getattr(fault, "down_ms", 0)
+        hit_all = len(hit) >= len(self._ensemble.voters)
+        server_id = hit[0].server_id if len(hit) == 1 else 0
+        # What hits everybody is over, at the earliest, when this returns: servers have been killed and started.
+        until_us = max(stage.sockets.now_us, began_us + lasts_ms * 1000)
+        self.struck[kind] += 1
+        self.strikes.append(Strike(kind, began_us, until_us, server_id, hit_all or leader in hit, hit_all))
 
-    def _hit(self, fault: Fault) -> str | None:
-        """What was hit, None if there was nothing to do."""
-        if isinstance(fault, KillAll):
-            for server in self._ensemble.servers.values():
-                server.is_wanted = False
-                server.send(signal.SIGKILL)
-            for server in self._ensemble.servers.values():
-                self._kill(server, fault.down_ms)
-            return ""
+    def _hit(self, fault: Fault, leader: Server | None) -> list[Server] | None:
+        """Who was hit, none if it was somebody else; None if there was nothing to do."""
+        running = [server for server in self._ensemble.servers.values() if server.is_running]
+        if isinstance(fault, KillAll | PowerAll):
+            self._processes.kill(running, fault.down_ms, with_power=isinstance(fault, PowerAll))
+            return running
         if isinstance(fault, Rolling):
-            self._roll(list(self._ensemble.servers.values()), fault.gap_ms)
-            return ""
+            self._processes.roll(list(self._ensemble.servers.values()), fault.gap_ms)
+            return []
         if isinstance(fault, Full):
-            assert self._disk is not None, "no plan has this without a small disk"
-            self._disk.fill()
-            self._until(fault.for_ms, self._disk.free)
-            return ""
+            disk = self._stage.places.small_disk
+            assert disk is not None, "no plan has this without a small disk"
+            disk.fill()
+            self._stage.until(fault.for_ms, disk.free)
+            return []
         if isinstance(fault, Split):
             self._lose(fault.one, {fault.other}, fault.way, fault.for_ms)
-            return ""
-        if fault.server != LEADER:
-            named = self._ensemble.servers[fault.server]
-            return self._hit_one(fault, named) if named.is_running and named.is_wanted else None
-        leader = self._ensemble.leader()
-        if leader is None or not leader.is_wanted:
+            return []
+        if isinstance(fault, Visit):
+            return self._invite(fault.for_ms)
+        server = leader if fault.server == LEADER else self._ensemble.servers[fault.server]
+        if server is None or not server.is_wanted or not server.is_running:
             return None
-        return f"{self._hit_one(fault, leader)} (server {leader.server_id})"
+        return [server] if self._hit_one(fault, server) else None
 
-    def _hit_one(self, fault: Kill | Pause | Restart | Isolate | Flap | Slow, server: Server) -> str:
+    def _hit_one(self, fault: _OfOne, server: Server) -> bool:
         server_id = server.server_id
-        if isinstance(fault, Kill):
-            self._kill(server, fault.down_ms)
+        if isinstance(fault, Kill | Power):
+            self._processes.kill([server], fault.down_ms, with_power=isinstance(fault, Power))
+        elif isinstance(fault, CrashPoint):
+            self._processes.crash_at(server, f"{fault.point}=crash@{fault.hit}")
+        elif isinstance(fault, Damage):
+            if server_id not in self._ensemble.voters:
+                return False
+            damage = partial(self._stage.damage, server, fault.of_log, fault.place_permille)
+            return self._processes.damage(server, fault.down_ms, damage)
         elif isinstance(fault, Pause):
-            self._pause(server, fault.for_ms)
+            self._processes.pause(server, fault.for_ms)
         elif isinstance(fault, Restart):
-            self._restart(server)
+            self._processes.restart(server)
+        elif isinstance(fault, SlowDisk):
+            self._processes.slow_disk(server, fault.for_ms, fault.sync_ms)
+        elif isinstance(fault, ClockStep):
+            server.step_clock(fault.by_ms, self._stage.sockets.now_us)
         elif isinstance(fault, Isolate):
             others = set(self._ensemble.servers) - {server_id}
             self._lose(server_id, others | {CLIENTS} if fault.clients else others, fault.way, fault.for_ms)
         elif isinstance(fault, Flap):
             self._flap(server_id, fault.for_ms, fault.period_ms)
-        else:
+        elif isinstance(fault, Slow):
             self._network.slow(server_id, fault.kbit_s)
-            self._until(fault.for_ms, lambda: self._network.slow(server_id, 0))
-        return ""
+            self._stage.until(fault.for_ms, lambda: self._network.slow(server_id, 0))
+        else:
+            return self._send_away(server_id, fault.for_ms)
+        return True
 
-    # --- processes --------------------------------------------------------------------------------
+    # --- the members ------------------------------------------------------------------------------
 
-    def _kill(self, server: Server, down_ms: int) -> None:
-        server.kill()
-        self._until(down_ms, lambda: None if server.is_wanted else server.start())
+    def _send_away(self, server_id: int, for_ms: int) -> bool:
+        """The ensemble goes on without a server for a while; without one at a time."""
+        admin = self._admin
+        assert admin is not None, "no plan has this without somebody who changes the members"
+        if not set(self._ensemble.voters) <= set(admin.wanted) or server_id not in self._ensemble.voters:
+            return False
+        del admin.wanted[server_id]
+        self._stage.until(for_ms, lambda: admin.wanted.update({server_id: VOTER}))
+        return True
 
-    def _pause(self, server: Server, for_ms: int) -> None:
-        pid = server.pid
-        server.send(signal.SIGSTOP)
-        self._until(for_ms, lambda: server.send(signal.SIGCONT) if server.pid == pid else None)
+    def _invite(self, for_ms: int) -> list[Server] | None:
+        """One server more, an observer first, then a voter; one visit at a time."""
+        admin = self._admin
+        assert admin is not None, "no plan has this without somebody who changes the members"
+        (visitor,) = self._ensemble.visitors()
+        if self._is_visited or visitor.is_running:
+            return None
+        self._is_visited = True
+        self._processes.start(visitor)
+        admin.wanted[visitor.server_id] = OBSERVER
+        self._stage.until(for_ms // 2, lambda: admin.wanted.update({visitor.server_id: VOTER}))
+        self._stage.until(for_ms, lambda: self._see_off(visitor))
+        return [visitor]
 
-    def _restart(self, server: Server) -> None:
-        server.terminate()
-        server.send(signal.SIGCONT)  # One that was paused could not hear.
-        self._start_again(server, self._sockets.now_us)
+    def see_off(self) -> None:
+        """At the end nobody visits."""
+        for visitor in self._ensemble.visitors():
+            visitor.is_meant = False
+            self._processes.stop(visitor)
 
-    def _start_again(self, server: Server, since_us: int) -> None:
-        """Start a server once its process has ended, which it was told to; or has been killed."""
-        if server.is_wanted:
+    def _see_off(self, visitor: Server) -> None:
+        """The visitor goes, and is stopped once the others go on without it."""
+        admin = self._admin
+        assert admin is not None, "it was invited"
+        admin.wanted.pop(visitor.server_id, None)
+        if admin.is_member(visitor.server_id) or not admin.is_content:
+            self._stage.until(LOOK_MS, lambda: self._see_off(visitor))
             return
-        if not server.is_running:
-            if server.exit_code not in (0, -signal.SIGKILL):
-                text = f"{server.exit_code} when it was told to stop:\n{server.last_words()}"
-                self._find(f"server {server.server_id} ended with {text}")
-            self._disturbed()
-            server.start()
-            return
-        if self._sockets.now_us > since_us + _STOP_MS_MAX * 1000:
-            self._find(f"server {server.server_id} does not stop within {_STOP_MS_MAX} ms:\n{server.last_words()}")
-            server.kill()
-        self._later(_LOOK_MS, lambda: self._start_again(server, since_us))
-
-    def _roll(self, servers: list[Server], gap_ms: int) -> None:
-        server = servers.pop(0)
-        if server.is_running and server.is_wanted:
-            self._restart(server)
-        if servers:
-            self._until(gap_ms, lambda: self._roll(servers, gap_ms))
+        self._is_visited = visitor.is_meant = False
+        self._processes.stop(visitor)
+        self._processes.start_again(visitor)
 
     # --- the network ------------------------------------------------------------------------------
 
@@ -202,10 +261,10 @@ class Striker:
             for pair in pairs:
                 self._network.unblock(*pair)
 
-        self._until(for_ms, undo)
+        self._stage.until(for_ms, undo)
 
     def _flap(self, server_id: int, for_ms: int, period_ms: int) -> None:
         if for_ms <= 0:
             return
         self._lose(server_id, set(self._ensemble.servers) - {server_id}, BOTH, period_ms)
-        self._until(2 * period_ms, lambda: self._flap(server_id, for_ms - 2 * period_ms, period_ms))
+        self._stage.until(2 * period_ms, lambda: self._flap(server_id, for_ms - 2 * period_ms, period_ms))
