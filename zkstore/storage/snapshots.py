@@ -87,7 +87,7 @@ class Snapshots:
         self._remove_draft()
 
     def _remove_draft(self) -> None:
-        """What has its draft's name on disk, too: else a power cut may bring back a snapshot's name without its files."""
+        """Once its name is gone from the disk, too: else a power cut may bring back a snapshot without its files."""
         if (self.path / _DRAFT).exists():
             with translating(self.path):
                 sync_directory(self.path)
