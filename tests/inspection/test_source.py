@@ -227,14 +227,16 @@ def test_what_is_no_source_is_named(tmp_path: Path, made: Made) -> None:
         "archive": "a gzip archive",
         "foreign/notes.txt": "a text file",
         "nothing": "this file is empty",
+        "begun": "only began to make a data directory here",
         "noise": "a file of another program",
     }
-    for name in ("empty", "foreign", "apache/version-2"):
+    for name in ("empty", "foreign", "apache/version-2", "begun/log"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "foreign/notes.txt").write_text("hello")
     (tmp_path / "apache/version-2/snapshot.0").write_bytes(b"ZKSN\0\0\0\2")
     (tmp_path / "archive").write_bytes(gzip.compress(b"x"))
     (tmp_path / "nothing").write_bytes(b"")
+    (tmp_path / "begun" / "lock").write_bytes(b"")
     (tmp_path / "noise").write_bytes(bytes(range(256)))
     for name, words in places.items():
         with pytest.raises(StorageError, match=words):
@@ -277,3 +279,14 @@ def test_an_image_of_an_older_zkstore_without_counts_is_read(tmp_path: Path) -> 
         assert view.count().znodes == 5
         assert source.facts.checkpoint is not None
         assert (source.facts.checkpoint.znodes, source.facts.checkpoint.data_bytes) == (5, None)
+
+
+def test_what_an_ensemble_may_yet_give_up_is_known(tmp_path: Path) -> None:
+    history, store = History(), Store.open(tmp_path)
+    store.recover()
+    store.log.set_ensemble_id(bytes(range(16)))
+    store.append(history.fill(3))
+    store.close()
+    with open_source(tmp_path) as source:
+        assert source.facts.ensemble_id == bytes(range(16)).hex()
+        assert source.facts.committed_zxid == history.segments[-1].digest_zxid == source.facts.end.zxid - 1

@@ -49,6 +49,7 @@ class _Check:
 
     def __init__(self, source: Source, progress: Progress) -> None:
         self._source = source
+        self._log_path = source.facts.log_path or source.facts.path
         self._progress = progress
         self._found: dict[str, None] = {}
         self._files = self._images = self._znodes = self._segments = self._txns = 0
@@ -64,7 +65,8 @@ class _Check:
         if facts.log_path is not None:
             self._structure(facts.log_path / "data.mdb")
         for snapshot in facts.snapshots:
-            self._checksum(snapshot)
+            if snapshot.path.is_dir():  # a backup has checksums of its own
+                self._checksum(snapshot)
         self._log()
         for image in sorted(images, key=lambda each: each.zxid):
             self._image(image)
@@ -114,7 +116,7 @@ class _Check:
             try:
                 self._txns += len(segments_.txns(segment))
             except DamageError as error:
-                self._add(f"{self._source.facts.log_path}: {error}")
+                self._add(f"{self._log_path}: {error}")
             self._progress(1)
 
     def _image(self, image: ImageFacts) -> None:
@@ -136,7 +138,7 @@ class _Check:
         places = sorted({*digests, facts.end.zxid} | ({0} if facts.start.zxid == 0 else set()))
         if places[0] == facts.end.zxid and facts.end.zxid not in digests:
             self._add(
-                f"{facts.log_path}: the log begins behind {facts.start.zxid:#x} and there is no sound image of the tree"
+                f"{self._log_path}: the log begins behind {facts.start.zxid:#x} and there is no sound image of the tree"
                 " before"
             )
         for begin, end in pairwise(places):
@@ -148,10 +150,10 @@ class _Check:
                 self._add(str(error))
                 continue
             if arrived.damage is not None:
-                self._add(f"{facts.log_path}: {arrived.damage}")
+                self._add(f"{self._log_path}: {arrived.damage}")
             elif digests.get(end, arrived.digest) != arrived.digest:
                 self._add(
-                    f"{facts.log_path}: the log arrives at {end:#x} with digest {arrived.digest:016x}; the image there"
+                    f"{self._log_path}: the log arrives at {end:#x} with digest {arrived.digest:016x}; the image there"
                     f" has {digests[end]:016x}"
                 )
 

@@ -230,12 +230,22 @@ def _measure(layout: DataDirectory, log: StoredLog | None, images: list[tuple[in
             images.append((0, EmptyImage))
         facts.first_time_ms = _first_time_ms(log)
         facts.last_time_ms = time_ms_at(log, log.end.zxid)
+        facts.committed_zxid = max(newest, _committed_zxid(log), 0 if facts.clean is None else facts.clean.zxid)
     at = sorted({zxid for zxid, _ in images})
     facts.reach = [Reach(zxid, zxid) for zxid in at if zxid < facts.start.zxid]
     begin = min((zxid for zxid in at if zxid >= facts.start.zxid), default=None)
     if begin is not None:
         facts.reach.append(Reach(begin, facts.end.zxid))
     facts.total_bytes = sum(directory_.bytes_below(root) for root in layout.roots)
+
+
+def _committed_zxid(log: StoredLog) -> int:
+    """The digest that the newest segment names is of a tree that was committed when that segment was proposed."""
+    try:
+        segment = log.holding(log.end.zxid)
+    except DamageError:
+        return 0
+    return 0 if segment is None else segment.digest_zxid
 
 
 def _first_time_ms(log: StoredLog) -> int | None:

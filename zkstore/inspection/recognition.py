@@ -20,6 +20,7 @@ _KINDS: Final = {
     b"BZh": "a bzip2 archive",
     b"\xfd7zXZ": "an xz archive",
 }
+_BEGUN: Final = frozenset({"lock", "log", "opening", "myid"})
 _IMPORT: Final = "Import it with `zkstore import`, then inspect what came of it"
 _NAME_IT: Final = "Name a zkstore data directory, one of its snapshots, or a backup"
 
@@ -67,6 +68,8 @@ def _directory(path: Path, log_directory: Path | None) -> tuple[Kind, Path]:
         raise _other(path, "these are the snapshots of a data directory", "Name one of them, or the directory itself")
     if not names:
         raise _other(path, "this directory is empty", _NAME_IT)
+    if "lock" in names and names <= _BEGUN:
+        raise _other(path, "a server only began to make a data directory here: there is nothing in it yet", _NAME_IT)
     shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     raise _other(path, f"this is no data directory; it holds {shown}", _NAME_IT)
 

@@ -14,8 +14,10 @@ import pytest
 
 from tests.inspection.directories import EPOCH, OTHER_SESSION, Made, make
 from tests.inspection.test_damage import run
+from tests.storage.histories import History
 from zkstore.cli.inspect.program import COMMANDS
 from zkstore.cli.main import main as zkstore
+from zkstore.storage.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,18 @@ def test_the_summary_tells_what_there_is(made: Made) -> None:
     (full,) = values(made, "summary", "--full")
     assert isinstance(full["tree"], dict)
     assert full["tree"]["data_bytes"] == made.history.tree.data_bytes
+
+
+def test_a_members_summary_tells_what_is_known_to_be_committed(tmp_path: Path) -> None:
+    history, store = History(), Store.open(tmp_path)
+    store.recover()
+    store.log.set_ensemble_id(bytes(range(16)))
+    store.append(history.fill(3))
+    store.close()
+    code, out, _ = run([str(tmp_path)])
+    assert code == 0
+    assert "committed" in out
+    assert "at least up to 0x100000002; the ensemble may yet give up what lies behind" in out
 
 
 def test_one_znode_is_shown(made: Made, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

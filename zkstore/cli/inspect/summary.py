@@ -82,7 +82,8 @@ def _tree_rows(facts: Facts, view: View, counts: Counts | None) -> list[tuple[st
     znodes = counts.znodes if counts is not None else _znodes(facts, view)
     rows = [("znodes", "unknown; --full counts" if znodes is None else f"{znodes:,}")]
     if counts is not None:
-        rows.append(("paths and data", f"{size_text(counts.data_bytes)} ({counts.data_bytes:,} bytes)"))
+        exact = f" ({counts.data_bytes:,} bytes)" if counts.data_bytes >= 1024 else ""
+        rows.append(("paths and data", size_text(counts.data_bytes) + exact))
         rows.append(("ephemerals", f"{counts.ephemerals:,}"))
     else:
         rows.append(("paths and data", "not noted in this checkpoint; --full counts, ephemerals, too"))
@@ -106,6 +107,9 @@ def _history_rows(facts: Facts) -> list[tuple[str, str]]:
     rows = []
     last = "" if facts.last_time_ms is None else f"  {time_text(facts.last_time_ms)}"
     rows.append(("newest zxid", f"{zxids.text(facts.end.zxid)}{last}"))
+    if facts.ensemble_id and facts.committed_zxid < facts.end.zxid:
+        known = zxids.text(facts.committed_zxid)
+        rows.append(("committed", f"at least up to {known}; the ensemble may yet give up what lies behind"))
     first = "" if facts.first_time_ms is None else f"  {time_text(facts.first_time_ms)}"
     for reach in facts.reach:
         at = zxids.text(reach.first_zxid)
@@ -145,7 +149,7 @@ def _image_text(image: ImageFacts) -> str:
 
 def _stop_text(facts: Facts) -> str:
     if facts.holder:
-        return f"none yet: in use by {facts.holder}"
+        return f"none: it runs, in use by {facts.holder}"
     if facts.clean is None:
         return "not in order: the server crashed or was killed, or the directory was copied from a running one"
     return f"in order, {time_text(facts.clean.time_ms)}, at {zxids.text(facts.clean.zxid)}"
@@ -181,6 +185,7 @@ def _value(facts: Facts, view: View | None, counts: Counts | None) -> dict[str, 
             "awaiting": facts.awaiting,
             "used_bytes": facts.log_used_bytes,
             "file_bytes": facts.log_file_bytes,
+            "committed": zxids.text(facts.committed_zxid),
             "first_time_ms": facts.first_time_ms,
             "last_time_ms": facts.last_time_ms,
         },

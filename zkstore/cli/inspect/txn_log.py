@@ -95,7 +95,8 @@ class _Lines:
             said = f"{path_text(txn.path)}  {preview(txn.data)}"
         else:
             said = _said(txn_listing.fields_of(txn))
-        return f"{zxid:#x}  {self._time}.{rest:03d}  {self._session}  {self._names[txn.kind]} {said}"
+        line = f"{zxid:#x}  {self._time}.{rest:03d}  {self._session}  {self._names[txn.kind]} {said}"
+        return line if said else line.rstrip()
 
 
 def _time_text(second: int) -> str:
