@@ -61,3 +61,5 @@ def test_bars_are_as_long_as_their_part() -> None:
 
 def test_columns_stand_under_each_other() -> None:
     assert table([("a", "1", "x"), ("long", "22", "")], right=(1,)) == ["a      1  x", "long  22"]
+    coloured = table([("\x1b[1mab\x1b[0m", "1"), ("abc", "22")], right=(1,))
+    assert coloured == ["\x1b[1mab\x1b[0m    1", "abc  22"]

@@ -38,15 +38,11 @@ def run(name: str, source: Source, options: argparse.Namespace, screen: Screen) 
         if screen.is_json:
             screen.value({"name": path_text(child), "path": path_text(join(path, child)), **stat._asdict()})
             continue
-        rows.append(
-            (
-                time_text(stat.mtime_ms)[:19],
-                str(stat.num_children) if stat.num_children else "-",
-                str(stat.data_length),
-                screen.colour(path_text(child), *_look(stat.num_children, stat.ephemeral_owner)),
-                preview(records_.data_of(record), 40).replace("empty", ""),
-            )
-        )
+        text = screen.colour(path_text(child), *_look(stat.num_children, stat.ephemeral_owner))
+        if options.long and stat.data_length:
+            text += "  " + screen.colour(preview(records_.data_of(record), 40), "dim")
+        children = str(stat.num_children) if stat.num_children else "-"
+        rows.append((time_text(stat.mtime_ms)[:19], children, str(stat.data_length), text))
         if len(rows) == _ROWS:
             _print(rows, screen, is_long=options.long)
             rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ _ESCAPED: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
     9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"
 }  # fmt: skip
 
+_COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")
 _LAYOUT: Final = {9: None, 10: None, 13: None}
 
 
@@ -68,7 +70,7 @@ class Screen:
 
     def colour(self, text: str, *names: str) -> str:
         """The text in these colours, where they can be seen."""
-        if not self._has_colours or not text:
+        if not self._has_colours or not text or not names:
             return text
         return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
 
@@ -201,13 +203,18 @@ def bar(part: float, width: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Rows with their columns under each other; those in `right` end under each other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Rows with their columns under each other; those in `right` end under each other. Colours take no room."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     at_right = frozenset(right)
-    return [
-        "  ".join(
-            cell.rjust(width) if number in at_right else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = []
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            room = " " * (width - _width(cell))
+            cells.append(room + cell if number in at_right else cell + room)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _width(text: str) -> int:
+    return len(_COLOUR.sub("", text)) if "\x1b" in text else len(text)
