@@ -71,7 +71,8 @@ def test_the_past_is_exported_as_far_as_there_is_one(
     assert export.main(["--format", "jsonl", "--at", f"{zxid:#x}", "--json", str(directory), str(out)]) == 0
     assert json.loads(capsys.readouterr().out)["zxid"] == f"{zxid:#x}"
     assert json.loads(out.read_text().splitlines()[0])["zxid"] == f"{zxid:#x}"
-    assert export.main(["--format", "jsonl", "--at", f"{history.tree.zxid + 1:#x}", str(directory), str(tmp_path / "no")]) == 1
+    later = f"{history.tree.zxid + 1:#x}"
+    assert export.main(["--format", "jsonl", "--at", later, str(directory), str(tmp_path / "no")]) == 1
     assert capsys.readouterr().err.startswith("zkstore export: ")
     assert not (tmp_path / "no").exists()
 

@@ -12,6 +12,7 @@ from zkstore.errors import StorageError
 from zkstore.exchange.apache import arrival, recovery
 from zkstore.exchange.apache.layout import ApacheFiles
 from zkstore.exchange.apache.recovery import Progress, Recovery
+from zkstore.inspection.backup_file import MAGIC
 from zkstore.storage.store import Store
 
 SESSION = 0x0100000000000001
@@ -40,7 +41,7 @@ def test_the_summary_says_what_came_from_where_and_what_was_left_out(
     shown = capsys.readouterr()
     assert shown.err == ""
     assert shown.out.splitlines() == [
-        f"imported into {tmp_path}/new: 6 znodes, 1 sessions, as of zxid 0x4",
+        f"imported into {tmp_path}/new: 6 znodes, 1 session, as of zxid 0x4",
         "from snapshot.0, log.1, 4 txns replayed",
         f"note: snapshot.2 is left out: {root}/version-2/snapshot.2: the file is cut: it ends at byte 2",
         "left out: ephemerals of sessions that are gone: /orphan",
@@ -73,7 +74,7 @@ def test_a_member_of_an_ensemble_comes_with_its_epochs_and_a_warning(
 
 
 def test_a_source_without_logs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = written.place(tmp_path / "apache", {"snapshot.7": written.snapshot()})
+    root = written.place(tmp_path / "apache", {"snapshot.0": written.snapshot()})
     assert import_.main([str(root), str(tmp_path / "new")]) == 0
     assert "if the server had a dataLogDir, import again with --log-directory" in capsys.readouterr().out
 
@@ -144,6 +145,18 @@ def test_a_server_that_writes_meanwhile_is_noticed(tmp_path: Path, monkeypatch: 
     with pytest.raises(StorageError, match="the files changed while they were read"):
         arrival.import_directory(root, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_files_of_other_kinds_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content, complaint in (
+        ("backup", MAGIC + b"1\n", "this is a backup of zkstore. Bring it back with `zkstore restore`"),
+        ("snapshot.0", written.snapshot(), "this is one file of an Apache ZooKeeper server"),
+        ("log.1", written.log([]), "this is one file of an Apache ZooKeeper server"),
+        ("other", b"other", "the first line does not say"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert import_.main([str(tmp_path / name), str(tmp_path / "new")]) == 1
+        assert complaint in capsys.readouterr().err
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

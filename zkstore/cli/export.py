@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from zkstore.cli.import_ import progress_to_stderr
+from zkstore.cli.import_ import counted, progress_to_stderr
 from zkstore.errors import StorageError
 from zkstore.exchange import jsonlines
 from zkstore.exchange.apache import snapshot_writer
@@ -26,7 +26,7 @@ sessions, so it is for its owner only.
 Exit code 0: it is written; 1: it could not be written, and nothing was; 2: wrong usage.
 
 examples:
-  zkstore export --format apache /var/lib/zkstore /tmp/zookeeper
+  zkstore export --format apache /var/lib/zkstore /var/lib/zookeeper-new
   zkstore export --format jsonl --at "yesterday 14:00" /var/lib/zkstore tree.jsonl
   zkstore export --format jsonl /var/lib/zkstore - | jq -r .path
 """
@@ -70,13 +70,13 @@ def _write_apache(
     notes = []
     if written.ttl_znodes:
         notes.append(
-            f"{written.ttl_znodes:,} TTL znodes: start the server with -Dzookeeper.extendedTypesEnabled=true, else it"
-            " takes them for ephemerals of sessions that are gone"
+            f"{counted(written.ttl_znodes, 'TTL znode')}: start the server with"
+            " -Dzookeeper.extendedTypesEnabled=true, else it takes them for ephemerals of sessions that are gone"
         )
     if written.strangers:
         notes.append(
-            f"{written.strangers:,} sessions have passwords that Apache does not derive: their clients start new ones,"
-            " and their ephemerals go when they expire"
+            f"{counted(written.strangers, 'session')} with passwords that Apache does not derive: their clients start"
+            " new ones, and their ephemerals go when they expire"
         )
     if written.data_bytes_max > snapshot_writer.JUTE_MAXBUFFER:
         notes.append(
@@ -121,8 +121,8 @@ def _epochs(source: Source) -> Epochs:
 def _as_text(found: dict[str, Any]) -> str:
     return "\n".join(
         [
-            f"exported to {found['out']}: {found['znodes']:,} znodes, {found['sessions']:,} sessions,"
-            f" as of zxid {found['zxid']}",
+            f"exported to {found['out']}: {counted(found['znodes'], 'znode')},"
+            f" {counted(found['sessions'], 'session')}, as of zxid {found['zxid']}",
             *(f"note: {note}" for note in found["notes"]),
         ]
     )

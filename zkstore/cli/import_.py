@@ -15,6 +15,7 @@ from zkstore.exchange import jsonlines, landing
 from zkstore.exchange.apache import arrival
 from zkstore.exchange.apache.arrival import Imported
 from zkstore.exchange.landing import Landed
+from zkstore.inspection.backup_file import MAGIC
 from zkstore.server import properties
 from zkstore.storage.directory import translated
 from zkstore.storage.image import collector_paused
@@ -110,6 +111,7 @@ def _import_lines(options: argparse.Namespace, progress: Callable[[str], None]) 
             where=options.source,
             advice="Leave them out",
         )
+    _refuse_other_files(options.source)
     landing.refuse_unless_empty(options.directory)
     lines = jsonlines.read(options.source, progress)
     with collector_paused():
@@ -117,6 +119,23 @@ def _import_lines(options: argparse.Namespace, progress: Callable[[str], None]) 
             options.directory, sorted(lines.records.items()), lines.sessions, lines.zxid, lines.epochs, progress
         )
     return {**_landed(options, landed), "from": [options.source.name], "notes": [], "left_out": []}
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise StorageError for a file that is something else, and that people may well name here."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(64)
+    except OSError as error:
+        raise translated(error, path) from error
+    if begin.startswith(MAGIC):
+        raise StorageError("this is a backup of zkstore", where=path, advice="Bring it back with `zkstore restore`")
+    if begin.startswith((b"ZKSN", b"ZKLG")):
+        raise StorageError(
+            "this is one file of an Apache ZooKeeper server, and all of them are needed",
+            where=path,
+            advice="Name its dataDir, the directory with version-2/ in it",
+        )
 
 
 def _landed(options: argparse.Namespace, landed: Landed) -> dict[str, Any]:
@@ -133,7 +152,7 @@ def _origin(imported: Imported) -> dict[str, Any]:
     recovery = imported.recovery
     files = [] if recovery.snapshot is None else [recovery.snapshot]
     notes = list(recovery.notes)
-    if not imported.files.logs and recovery.zxid:
+    if not imported.files.logs:
         notes.append("there is no transaction log: if the server had a dataLogDir, import again with --log-directory")
     if imported.files.current_epoch is not None:
         notes.append(
@@ -149,16 +168,21 @@ def _origin(imported: Imported) -> dict[str, Any]:
 
 
 def _as_text(found: dict[str, Any]) -> str:
-    txns = f", {found['txns']:,} txns replayed" if "txns" in found else ""
+    txns = f", {counted(found['txns'], 'txn')} replayed" if "txns" in found else ""
     lines = [
-        f"imported into {found['directory']}: {found['znodes']:,} znodes, {found['sessions']:,} sessions,"
-        f" as of zxid {found['zxid']}",
+        f"imported into {found['directory']}: {counted(found['znodes'], 'znode')},"
+        f" {counted(found['sessions'], 'session')}, as of zxid {found['zxid']}",
         f"from {', '.join(found['from'])}{txns}",
         *(f"note: {note}" for note in found["notes"]),
         *(f"left out: {what}" for what in found["left_out"]),
         f"start it with: zkstore serve --data-dir {found['directory']}",
     ]
     return "\n".join(lines)
+
+
+def counted(number: int, what: str) -> str:
+    """So many of them, in words."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _zxid(text: str) -> int:

@@ -33,6 +33,9 @@ def test_what_is_no_such_directory_is_told(tmp_path: Path) -> None:
         layout.find(tmp_path / "none")
     with pytest.raises(DirectoryUnusableError, match=r"not the data directory of an Apache.*version-2/ in it"):
         layout.find(tmp_path)
+    (tmp_path / "format").write_text("{}")
+    with pytest.raises(DirectoryUnusableError, match="a data directory of zkstore already"):
+        layout.find(tmp_path)
     written.place(tmp_path, {"log.1": b""})
     with pytest.raises(DirectoryUnusableError, match="there is no such directory"):
         layout.find(tmp_path, tmp_path / "none")

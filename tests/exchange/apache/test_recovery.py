@@ -13,6 +13,7 @@ from tests.exchange.apache.servers import Server, shown
 from zkstore.errors import DamageError, FormatTooNewError, StorageError
 from zkstore.exchange.apache import conversion, layout, recovery
 from zkstore.exchange.apache.recovery import Recovery
+from zkstore.model.record import stat_of
 
 
 def recovered(root: Path, up_to: int | None = None, *, ignores_digests: bool = False) -> Recovery:
@@ -293,3 +294,23 @@ def test_endings_of_every_version_are_read(tmp_path: Path) -> None:
         assert recovered(written.place(tmp_path / name, {"snapshot.9": content})).zxid == 9
     with pytest.raises(StorageError, match="none of the known endings"):
         recovered(written.place(tmp_path / "more", {"snapshot.9": written.snapshot() + b"more"}))
+
+
+def test_a_directory_of_3_4_becomes_one_of_today(tmp_path: Path) -> None:
+    """No digests, no /zookeeper/config, sessions that are closed without naming what goes with them."""
+    owner = 0x0100000000000001
+    bodies = [
+        written.body(0x100000001, written.CREATE_SESSION, written.i32(4000), session_id=owner),
+        written.body(
+            0x100000002, written.CREATE, written.create("/e", b"", written.OPEN, 1, ephemeral=True), session_id=owner
+        ),
+        written.body(0x100000003, written.CREATE, written.create("/p", b"", written.OPEN, 2), session_id=owner),
+        written.body(0x100000004, written.CLOSE_SESSION, b"", session_id=owner),
+    ]
+    root = written.place(tmp_path, {"snapshot.0": written.snapshot(), "log.100000001": written.log(bodies)})
+    found = recovered(root)
+    conversion.settle(found.tree, found.zxid)
+    records = dict(conversion.records(found.tree, lambda _: None))
+    assert sorted(records) == [b"/", b"/p", b"/zookeeper", b"/zookeeper/config", b"/zookeeper/quota"]
+    assert found.tree.sessions == {}
+    assert stat_of(records[b"/"]) == (0, 0, 0, 0, 0, 2, 0, 0, 0, 2, 0x100000004)

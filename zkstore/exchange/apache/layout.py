@@ -75,6 +75,10 @@ def find(root: Path, log_directory: Path | None = None) -> ApacheFiles:
             where=error.filename or root,
             advice="Run this as a user who may read the server's files",
         ) from error
+    if not snapshots and not logs and (root / "format").is_file():
+        raise DirectoryUnusableError(
+            "this is a data directory of zkstore already", where=root, advice="Start it as it is: `zkstore serve`"
+        )
     if not snapshots and not logs:
         raise DirectoryUnusableError(
             "this is not the data directory of an Apache ZooKeeper server: no snapshot.* and no log.* in it",

@@ -76,7 +76,7 @@ def _load_snapshot(
         if up_to_zxid is not None and file.zxid > up_to_zxid:
             continue
         try:
-            read = snapshot_reader.read(file, lambda count: progress(f"{file.path.name}: {count:,} znodes"))  # noqa: B023
+            read = snapshot_reader.read(file, progress)
         except StorageError as error:
             skipped.append((file, error))
             notes.append(f"{file.path.name} is left out: {error}")

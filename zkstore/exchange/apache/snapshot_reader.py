@@ -56,15 +56,15 @@ class ReadSnapshot(NamedTuple):
     digest: SnapshotDigest | None
 
 
-def read(file: ApacheFile, progress: Callable[[int], None]) -> ReadSnapshot:
-    """Read a snapshot; `progress` hears of the number of znodes now and then.
+def read(file: ApacheFile, progress: Callable[[str], None]) -> ReadSnapshot:
+    """Read a snapshot; `progress` hears now and then how far it is.
 
     Raises DamageError for whatever is not as a server wrote it, and FormatTooNewError.
     """
     tree = ApacheTree()
     try:
         with file.path.open("rb") as content, collector_paused():
-            window = Window(pieces(content, file.path), file.path, lambda: progress(len(tree.nodes)))
+            window = Window(pieces(content, file.path), file.path, lambda: progress(_count_text(file, tree)))
             _read_header(window)
             _read_sessions(window, tree)
             _read_acls(window, tree)
@@ -75,6 +75,10 @@ def read(file: ApacheFile, progress: Callable[[int], None]) -> ReadSnapshot:
         raise translated(error, file.path) from error
     except ProtocolError as error:
         raise DamageError(f"a record cannot be read ({error})", where=file.path) from error
+
+
+def _count_text(file: ApacheFile, tree: ApacheTree) -> str:
+    return f"{file.path.name}: {len(tree.nodes):,} znodes"
 
 
 def _read_header(window: Window) -> None:
