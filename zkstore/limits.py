@@ -77,8 +77,8 @@ PEER_PART_BYTES_MAX: Final = 64 << 10
 on a link of 1 MB/s, and on a fast one too few parts to cost anything."""
 
 PEER_HELLO_BYTES_MAX: Final = 2_048
-"""Largest first frame of a connection between servers; four addresses fit, and a refusal with its reason. Only who is proved to be a
-member may say more."""
+"""Largest first frame of a connection between servers; four addresses fit, and a refusal with its reason. Only who is
+proved to be a member may say more."""
 
 PEER_VOTE_BYTES_MAX: Final = 1 << 10
 """Largest message of an election; a vote is a tenth of it."""

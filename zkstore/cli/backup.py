@@ -99,12 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a data directory, a snapshot folder or a backup")
     parser.add_argument("file", type=Path, metavar="FILE", help="the new file, or - for standard output")
     parser.add_argument("--at", metavar="ZXID|TIME", help="the tree as it was then, as far as history reaches back")
-    parser.add_argument(
-        "--history", action="store_true", help="with all txns that lead there, as far as known"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="replace FILE, once the new one is complete"
-    )
+    parser.add_argument("--history", action="store_true", help="with all txns that lead there, as far as known")
+    parser.add_argument("--force", action="store_true", help="replace FILE, once the new one is complete")
     parser.add_argument(
         "--log-directory", type=Path, metavar="DIR", help="where the log lies, if elsewhere (dataLogDir)"
     )
