@@ -38,7 +38,7 @@ class Lanes:
         self._output = output
         self._count = 1 if is_replay else count
         self._for_s = 0.0 if is_replay else for_s
-        self._screen = Screen(sys.stderr, self._for_s)
+        self._screen = Screen(sys.stderr, self._for_s or first.for_ms / 1000)
         self._records: list[dict[str, Any]] = []
         self._ended: set[int] = set()
 

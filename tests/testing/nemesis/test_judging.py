@@ -121,7 +121,20 @@ def test_a_log_that_grows_is_read_on(tmp_path: Path) -> None:
 def test_a_server_that_has_not_made_a_log_yet_has_none(tmp_path: Path) -> None:
     shelf = Shelf()
     shelf.take(1, tmp_path / "nothing")
+    (tmp_path / "begun" / "log").mkdir(parents=True)  # It was ended while it made one.
+    shelf.take(2, tmp_path / "begun")
     assert (shelf.logs, shelf.findings) == ({}, [])
+
+
+def test_history_that_was_dropped_before_it_was_read_leaves_a_gap_and_is_no_damage(tmp_path: Path) -> None:
+    made, shelf = leader(), Shelf()
+    shelf.take(1, write(tmp_path, made.segments[:3]))
+    store = Store.open(tmp_path)
+    store.append(made.segments[3:])
+    store.log.drop(made.segments[4].first_zxid)
+    store.close()
+    shelf.take(1, tmp_path)
+    assert (shelf.has_gap, shelf.findings) == (True, [])
 
 
 def test_a_log_that_has_lost_its_end_is_found(tmp_path: Path) -> None:

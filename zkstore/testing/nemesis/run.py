@@ -32,7 +32,7 @@ _SLACK: Final = 20
 """What is to be over in a certain time gets so many times longer as clients were called too late at most: a machine
 that is busy with something else holds up the servers, too."""
 _FAREWELL_US: Final = 2_000_000
-_ALIKE_US_MAX: Final = 20_000_000
+_ALIKE_US_MAX: Final = 60_000_000
 _PROGRESS_US: Final = 500_000
 _TOLD_EVERY: Final = 10
 _ASK_S: Final = 1.0
@@ -200,8 +200,9 @@ class Run:
         self._sockets.run(self._sockets.now_us + _FAREWELL_US)
         self._history.ended(self._sockets.now_us)
         self._go_on_until(_ALIKE_US_MAX, self._is_alike)
-        if not self._is_alike():
-            self._stage.findings.append(f"servers are not alike at the end: {self._zxids()}")
+        zxids = self._zxids()
+        if not _are_alike(zxids):
+            self._stage.findings.append(f"servers are not alike at the end: {zxids}")
 
     def _judge(self) -> None:
         history, outcome, servers = self._history, self._outcome, self._ensemble.servers
@@ -220,6 +221,10 @@ class Run:
         for server in self._ensemble.visitors():
             self._shelf.trim(server.server_id)
         outcome.dropped_zxid = self._shelf.dropped_zxid
+        outcome.is_judged = not self._shelf.has_gap
+        if not outcome.is_judged:
+            outcome.findings += self._shelf.findings
+            return
         members = {each: servers[each].directory for each in self._ensemble.voters}
         clocks = Clocks(self._sockets.began_ms, leaders, {each: server.clock for each, server in servers.items()})
         outcome.verdict, found = judge(history, self._shelf, members, clocks, self._allowances())
@@ -253,8 +258,7 @@ class Run:
         return self._ensemble.leader() is not None
 
     def _is_alike(self) -> bool:
-        zxids = self._zxids()
-        return None not in zxids and len(set(zxids)) == 1
+        return _are_alike(self._zxids())
 
     def _zxids(self) -> list[str | None]:
         return [last_zxid(self._addresses[voter]) for voter in self._ensemble.voters]
@@ -290,6 +294,10 @@ class Run:
             f" {len(self._workload.actors)} clients connected, zxid {history.shown_zxid:#x},"
             f" leader {leader.server_id if leader is not None else 'none'}"
         )
+
+
+def _are_alike(zxids: list[str | None]) -> bool:
+    return None not in zxids and len(set(zxids)) == 1
 
 
 def last_zxid(address: tuple[str, int]) -> str | None:
