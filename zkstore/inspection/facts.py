@@ -49,6 +49,8 @@ class Facts:
         reach: where the tree can be seen, oldest first.
         clean: the note of an orderly stop.
         holder: who says that the directory is theirs, a server most likely; "" for nobody.
+        committed_zxid: up to there the log is known to be committed; what lies behind it, a member of an ensemble has
+            written, but a quorum may not have.
         first_time_ms, last_time_ms: of the log's first and last txn.
         segments, log_used_bytes, log_file_bytes, total_bytes: how much it is; used is without what waits for reuse.
         awaiting: segments that the next start will put in their place.
@@ -71,6 +73,7 @@ class Facts:
     reach: list[Reach] = field(default_factory=list)
     clean: CleanNote | None = None
     holder: str = ""
+    committed_zxid: int = 0
     first_time_ms: int | None = None
     last_time_ms: int | None = None
     segments: int = 0
