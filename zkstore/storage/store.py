@@ -178,8 +178,8 @@ class Store:
         if self.log.salvaged:
             first, last = self.log.salvaged[0].first_zxid, self.log.salvaged[-1].last_zxid
             recovered.report.warnings.append(
-                f"a power cut had left the log's end ({first:#x} to {last:#x}) in the file without a reference: it was "
-                "found there and put in its place, and nothing is lost"
+                f"a crash or a power cut left the log's end ({first:#x} to {last:#x}) in the file without a reference:"
+                " it was found there and put in its place, and nothing is lost"
             )
         if note is not None:
             if recovered.tree.zxid < note.zxid:
