@@ -248,6 +248,10 @@ def test_without_descriptors_accepting_pauses_and_those_inside_are_served(
     inside.say(request(XID_PING, Opcode.PING))
     assert len(inside.replies()) == 1
     assert waiting.frames() == []
+    for _ in range(5):
+        world.pass_time(1_000)
+        world.turn()
+    assert caplog.text.count("cannot accept connections") == 1, "it is told again and again"
     assert not world.port.turn(may_wait=False), "the port spins over a client that it cannot accept"
     listener.is_exhausted = False
     world.pass_time(1_000)

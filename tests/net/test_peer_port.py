@@ -48,6 +48,8 @@ def test_without_descriptors_it_pauses_and_then_goes_on(epoll: select.epoll, cap
             assert epoll.poll(0) == []
         port.tick(10.5)
         assert epoll.poll(0) == [(listening.fileno(), select.EPOLLIN)]
+        assert list(port.accept(listening.fileno())) == []
+        assert len(caplog.messages) == 1, "it is told again at once"
     port.close()
 
 
