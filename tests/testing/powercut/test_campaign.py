@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zkstore.testing.powercut import loads
+from zkstore.testing.powercut import damaged, loads
 from zkstore.testing.powercut.campaign import Campaign, Plan, image_of, moments
 from zkstore.testing.powercut.events import Mark, Recording
 
@@ -38,6 +38,12 @@ def test_a_start_after_a_power_cut_survives_another_one(load: str, kind: str, tm
     plan = Plan(promised[len(promised) // 2] + 1, kind, 5)
     recovery = loads.record_recovery(recording, plan, tmp_path / "recorded")
     assert wrong(recovery, tmp_path / "image", IMAGES) == []
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_damaged_member_that_begins_anew_knows_that_it_lost_something(seed: int, tmp_path: Path) -> None:
+    recording = damaged.record(seed, tmp_path / "recorded")
+    assert wrong(recording, tmp_path / "image", IMAGES, seed) == []
 
 
 @pytest.mark.long

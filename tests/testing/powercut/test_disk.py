@@ -77,7 +77,7 @@ def test_a_file_cut_off_and_written_anew_may_be_anything_between() -> None:
 
 
 def test_a_rename_is_there_whole_or_not_at_all() -> None:
-    disk = after(Rename(ROOT, "f", "g"), before=[File(ROOT, "f", 1, b"1"), File(ROOT, "g", 2, b"2")])
+    disk = after(Rename(ROOT, "f", ROOT, "g"), before=[File(ROOT, "f", 1, b"1"), File(ROOT, "g", 2, b"2")])
     assert {frozenset(image.items()) for image in drawn(disk)} == {
         frozenset({("f", b"1"), ("g", b"2")}),
         frozenset({("g", b"1")}),
@@ -85,7 +85,7 @@ def test_a_rename_is_there_whole_or_not_at_all() -> None:
 
 
 def test_changes_of_other_names_overtake_each_other_and_those_of_one_name_do_not() -> None:
-    events = Rename(ROOT, "f", "g"), Remove(ROOT, "g"), Create(ROOT, "h", 2, False)
+    events = Rename(ROOT, "f", ROOT, "g"), Remove(ROOT, "g"), Create(ROOT, "h", 2, False)
     disk = after(*events, before=[File(ROOT, "f", 1, b"1")])
     assert {frozenset(image) for image in drawn(disk)} == {
         frozenset(names) for names in ({"f"}, {"g"}, (), {"f", "h"}, {"g", "h"}, {"h"})
@@ -97,6 +97,19 @@ def test_names_in_a_directory_are_not_safe_by_a_sync_of_its_parent() -> None:
     events = Create(ROOT, "d", 1, True), Create(1, "f", 2, False), Sync(ROOT)
     assert left(after(*events), choices.NOTHING) == {"d": None}
     assert left(after(*events, Sync(1)), choices.NOTHING) == {"d": None, "d/f": b""}
+
+
+def test_a_rename_between_directories_is_safe_when_both_are_synced() -> None:
+    before = [File(ROOT, "d", 1, None), File(ROOT, "f", 2, b"")]
+    move = Rename(ROOT, "f", 1, "g")
+    for syncs in ((), (Sync(1),), (Sync(ROOT),)):
+        disk = after(move, *syncs, before=before)
+        assert left(disk, choices.NOTHING) == {"d": None, "f": b""}
+        assert left(disk, choices.ALL) == {"d": None, "d/g": b""}
+    assert left(after(move, Sync(ROOT), Sync(1), before=before), choices.NOTHING) == {"d": None, "d/g": b""}
+    late = after(move, Create(ROOT, "f", 3, False), Sync(ROOT), before=before)
+    assert left(late, choices.NOTHING) == {"d": None, "f": b""}
+    assert set(map(len, drawn(late, 20))) == {2, 3}
 
 
 def test_memory_that_was_shared_holds_anything() -> None:

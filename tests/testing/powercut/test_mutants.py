@@ -9,12 +9,12 @@ from typing import Any
 import lmdb
 import pytest
 
-from zkstore.storage import checkpoint, directory, env, retention, salvage, snapshots
+from zkstore.storage import aside, checkpoint, directory, env, retention, salvage, snapshots
 from zkstore.storage.env import Environment
 from zkstore.storage.log import Log
 from zkstore.storage.retention import DropLog, DropSnapshot, History
 from zkstore.storage.snapshots import Snapshots
-from zkstore.testing.powercut import loads
+from zkstore.testing.powercut import damaged, loads
 from zkstore.testing.powercut.campaign import Campaign
 
 Patch = pytest.MonkeyPatch
@@ -106,6 +106,17 @@ def _a_log_that_is_dropped_up_to_the_checkpoint(patch: Patch) -> None:
     patch.setattr(retention, "next_drop", next_drop)
 
 
+def _a_setting_aside_that_is_not_finished(patch: Patch) -> None:
+    patch.setattr(aside, "unfinished", lambda directory: None)
+
+
+def _a_setting_aside_whose_note_is_not_safe(patch: Patch) -> None:
+    def write(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+
+    patch.setattr(aside, "replace_file", write)
+
+
 MUTANTS: dict[Callable[[Patch], None], str] = {
     _an_append_that_does_not_wait_for_the_disk: "appends",
     _no_salvage: "appends",
@@ -119,6 +130,8 @@ MUTANTS: dict[Callable[[Patch], None], str] = {
     _a_refused_append_that_stays_valid: "refusals",
     _a_new_environment_under_its_own_name: "first start",
     _a_log_that_is_dropped_up_to_the_checkpoint: "checkpoints",
+    _a_setting_aside_that_is_not_finished: damaged.LOAD,
+    _a_setting_aside_whose_note_is_not_safe: damaged.LOAD,
 }
 
 SLOW = {_a_snapshot_whose_name_is_not_safe_when_its_files_go, _a_log_that_is_dropped_up_to_the_checkpoint}
@@ -133,5 +146,6 @@ def _quick_and_slow() -> Iterator[Any]:
 @pytest.mark.parametrize("mutate", list(_quick_and_slow()))
 def test_a_bug_in_the_storage_is_found(mutate: Callable[[Patch], None], tmp_path: Path, monkeypatch: Patch) -> None:
     mutate(monkeypatch)
-    recording = loads.record(MUTANTS[mutate], 0, tmp_path / "recorded")
+    load, root = MUTANTS[mutate], tmp_path / "recorded"
+    recording = damaged.record(0, root) if load == damaged.LOAD else loads.record(load, 0, root)
     assert next(Campaign(recording, tmp_path / "image").run(IMAGES_MAX), None) is not None

@@ -48,7 +48,7 @@ def test_what_python_does_is_seen(recorder: Recorder) -> None:
         Sync(2),
         Write(2, 0, b"O", False),
         Resize(2, 3),
-        Rename(1, "f", "g"),
+        Rename(1, "f", 1, "g"),
         Remove(1, "g"),
         Remove(0, "d"),
     ]

@@ -12,6 +12,7 @@
     campaign     all cuts of one recording
     writer       makes what is written
     loads        what is done to a store: appends, checkpoints, purges, cuts, trees installed, full disks, starts
+    damaged      a member that sets its damaged data aside and begins anew
     served       real servers: alone under clients, and a learner that is sent a tree and then segments
     run          all of that in processes of their own; what is wrong is kept, to be looked at again
 

@@ -22,7 +22,7 @@ from zkstore.model import record as records
 from zkstore.model.tree import Tree
 from zkstore.testing.powercut import opening
 
-_SERVES_S_MAX: Final = 60.0
+_SERVES_S_MAX: Final = 180.0
 _ASKS_S_MAX: Final = 60.0
 _PORT: Final = re.compile(rb"127\.0\.0\.1:(\d+)")
 

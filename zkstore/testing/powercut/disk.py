@@ -8,7 +8,8 @@ The model is weaker than any file system that is in use, so that what survives h
   that it has had, and later ones come later. 512 bytes are written whole or not at all, as every disk promises.
 - A length may be there without the content, which then reads as zeros, or as what lay there before (ext4 with
   data=writeback), and content without the length, which then is lost.
-- One change of names (a rename above all) happens whole or not at all, as in every file system with a journal. Several
+- One change of names (a rename above all) happens whole or not at all, as in every file system with a journal; one
+  between two directories is safe when both were synced. Several
   that are not safe yet may be there in any choice, even across directories, but for those of one and the same name,
   whose order holds. (ext4 and XFS keep the order of all.)
 - Memory of a file that was shared for writing holds anything.
@@ -34,7 +35,6 @@ from zkstore.testing.powercut.events import (
 )
 
 SECTOR_BYTES: Final = 512
-_ZEROS: Final = bytes(SECTOR_BYTES)
 
 Naming: TypeAlias = Create | Rename | Remove
 Image: TypeAlias = dict[str, bytes | None]
@@ -119,6 +119,7 @@ class Disk:
         self._durable: dict[int, dict[str, int]] = {ROOT: {}}
         self._latest: dict[int, dict[str, int]] = {ROOT: {}}
         self._shared: set[int] = set()
+        self._unsynced: dict[int, set[int]] = {}
         for parent, name, node, content in recording.before:
             self._durable[parent][name] = self._latest[parent][name] = node
             if content is None:
@@ -141,7 +142,8 @@ class Disk:
                 else:
                     self.files[event.node] = FileState()
             self.naming.append((self.taken, event))
-            _apply(self._latest[event.parent], event)
+            self._unsynced[self.taken] = set(parents(event))
+            _apply(self._latest, event)
         elif isinstance(event, Mapped):
             self._shared.add(event.node)
         self.taken += 1
@@ -163,10 +165,10 @@ class Disk:
         copied: set[int] = set()
         for number, event in self.naming:
             if number in choice.names:
-                if event.parent not in copied:
-                    entries[event.parent] = dict(entries[event.parent])
-                    copied.add(event.parent)
-                _apply(entries[event.parent], event)
+                for parent in parents(event) - copied:
+                    entries[parent] = dict(entries[parent])
+                    copied.add(parent)
+                _apply(entries, event)
         return {
             path: None if node in entries else self._content(node, choice) for path, node in _walk(entries, ROOT, "")
         }
@@ -198,8 +200,16 @@ class Disk:
         if node in self.files:
             self.files[node].sync()
             return
-        self._durable[node] = dict(self._latest[node])
-        self.naming = [(number, event) for number, event in self.naming if event.parent != node]
+        left: list[tuple[int, Naming]] = []
+        waiting: set[tuple[int, str]] = set()
+        for number, event in self.naming:
+            self._unsynced[number].discard(node)
+            if self._unsynced[number] or not waiting.isdisjoint(keys(event)):
+                waiting.update(keys(event))
+                left.append((number, event))
+            else:
+                _apply(self._durable, event)
+        self.naming = left
 
     def _content(self, node: int, choice: Choice) -> bytes:
         file = self.files[node]
@@ -235,15 +245,21 @@ def keys(event: Naming) -> list[tuple[int, str]]:
     """The names that a change is about."""
     found = [(event.parent, event.name)]
     if isinstance(event, Rename):
-        found.append((event.parent, event.new_name))
+        found.append((event.new_parent, event.new_name))
     return found
 
 
-def _apply(names: dict[str, int], event: Naming) -> None:
+def parents(event: Naming) -> set[int]:
+    """The directories whose syncs make a change safe: it takes all of them."""
+    return {parent for parent, _ in keys(event)}
+
+
+def _apply(entries: dict[int, dict[str, int]], event: Naming) -> None:
+    names = entries[event.parent]
     if isinstance(event, Create):
         names[event.name] = event.node
     elif isinstance(event, Rename):
-        names[event.new_name] = names.pop(event.name)
+        entries[event.new_parent][event.new_name] = names.pop(event.name)
     else:
         del names[event.name]
 

@@ -46,10 +46,11 @@ class Create(NamedTuple):
 
 
 class Rename(NamedTuple):
-    """An entry has another name; what had that one before is gone."""
+    """An entry has another name, perhaps in another directory; what had that one before is gone."""
 
     parent: int
     name: str
+    new_parent: int
     new_name: str
 
 

@@ -43,9 +43,8 @@ class Desk:
 
     def open(self) -> Store:
         """Start on what is there."""
-        self.store = opening.open_store(self.recorder.root, self.recorder.about)
+        self.store, _ = opening.open_recovered(self.recorder.root, self.recorder.about)
         self.is_open = True
-        self.store.recover(committed_only=bool(self.recorder.about.get("is_member")))
         return self.store
 
     def stop(self, *, with_note: bool = True) -> None:
@@ -233,9 +232,8 @@ def _recorded(root: Path, about: dict[str, Any], run: Callable[[Recorder], Desk]
 
 def survey(root: Path, about: Mapping[str, Any]) -> tuple[Writer, Any]:
     """What is on an image: a writer that goes on there, and the first mark of a recording."""
-    store = opening.open_store(root, about)
+    store, recovered = opening.open_recovered(root, about)
     try:
-        recovered = store.recover(committed_only=bool(about.get("is_member")))
         tree, log = recovered.tree, store.log
         tail = store.tail(recovered)
         ends = [log.start, *((one.last_zxid, one.crc) for one in log.read(log.start.zxid))]

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from struct import error as StructError
 from typing import Any, Final
 
 import lmdb
 
-from zkstore.errors import DamageError, ZkStoreError
+from zkstore.errors import DamageError, StorageError, ZkStoreError
+from zkstore.server import boot
+from zkstore.server import config as configuration
+from zkstore.server.config import Config
 from zkstore.storage import probe, snapshots
+from zkstore.storage.recovery import Recovered
 from zkstore.storage.store import Store
 from zkstore.testing.powercut.disk import Image
 from zkstore.testing.powercut.oracle import Found, content_of
@@ -51,12 +58,24 @@ def open_store(root: Path, about: Mapping[str, Any]) -> Store:
     )
 
 
+def open_recovered(root: Path, about: Mapping[str, Any]) -> tuple[Store, Recovered]:
+    """The same, and what it has recovered. Where it `sets_aside` what is damaged, as a member of three does it."""
+    if about.get("sets_aside"):
+        return boot.open_store(replace(_member_of_three(), data_dir=root / DATA))
+    store = open_store(root, about)
+    try:
+        return store, store.recover(committed_only=bool(about.get("is_member")))
+    except StorageError:
+        store.close()
+        raise
+
+
 def start(root: Path, about: Mapping[str, Any]) -> Found:
     """Open, recover, look at everything, and let go."""
     try:
-        store = open_store(root, about)
+        store, recovered = open_recovered(root, about)
         try:
-            return look(store, is_member=bool(about.get("is_member")))
+            return _look(store, recovered)
         finally:
             store.close()
     except (
@@ -72,9 +91,7 @@ def start(root: Path, about: Mapping[str, Any]) -> Found:
         return Found(f"{type(error).__name__}: {error}")
 
 
-def look(store: Store, *, is_member: bool = False) -> Found:
-    """Recover an opened store, and say what it holds."""
-    recovered = store.recover(committed_only=is_member)
+def _look(store: Store, recovered: Recovered) -> Found:
     log = store.log
     return Found(
         start=(log.start.zxid, log.start.crc),
@@ -97,6 +114,15 @@ def unprobed() -> Iterator[None]:
         yield
     finally:
         probe.refuse_fatal = original
+
+
+@cache
+def _member_of_three() -> Config:
+    lines = "".join(f"server.{number}=127.0.0.{number}:2888:3888;2181\n" for number in (1, 2, 3))
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+        file.write(f"dataDir=/nonexistent\n{lines}")
+        file.flush()
+        return configuration.load(Path(file.name), {"my_id": "1"}, {})[0]
 
 
 def _snapshot(snapshot: snapshots.Snapshot) -> int | None:

@@ -266,9 +266,9 @@ class Recorder:
             source, target = self._entry(_full(_HERE, old)), self._entry(_full(_HERE, new))
             result = int(real(old, new))
             if result == 0 and (source or target):
-                if source is None or target is None or source[0] != target[0]:
-                    raise InvariantError("recording", 0, "a rename between directories is not modelled")
-                self.events.append(Rename(*source, target[1]))
+                if source is None or target is None:
+                    raise InvariantError("recording", 0, "a rename into or out of the directory is not modelled")
+                self.events.append(Rename(*source, *target))
             return result
 
     def _remove_at(self, real: Any, directory: int, path: bytes, flags: int) -> int:

@@ -8,6 +8,7 @@ directory says of which recording and which cut that was.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -21,13 +22,14 @@ from random import Random
 from typing import Final, NamedTuple
 
 from zkstore.errors import ZkStoreError
-from zkstore.testing.powercut import asking, loads, opening, served
+from zkstore.testing.powercut import asking, damaged, loads, opening, served
 from zkstore.testing.powercut.campaign import Campaign, Finding, Plan, Tally, image_of, moments
 from zkstore.testing.powercut.disk import Image
 from zkstore.testing.powercut.events import Mark, Recording
 from zkstore.testing.powercut.oracle import Oracle, content_of
+from zkstore.testing.powercut.served import RecordingError
 
-NAMES: Final = (*loads.LOADS, *served.LOADS)
+NAMES: Final = (*loads.LOADS, damaged.LOAD, *served.LOADS)
 
 _FINDINGS_MAX: Final = 5
 _RECOVERIES: Final = 6
@@ -117,6 +119,7 @@ def _begin(batch: Batch) -> tuple[Connection, tuple[BaseProcess, Batch]]:
 
 
 def _report(connection: Connection, batch: Batch) -> None:
+    logging.getLogger("zkstore").addHandler(logging.NullHandler())  # starts on images have much to say
     connection.send(run(batch))
 
 
@@ -142,9 +145,20 @@ def run(batch: Batch) -> Outcome:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     outcome = Outcome(batch)
+    try:
+        _cut_all(outcome, scratch)
+    except RecordingError as error:
+        outcome.findings.append(f"{batch.load}, seed {batch.seed}: it cannot be recorded: {error}")
+    return outcome
+
+
+def _cut_all(outcome: Outcome, scratch: Path) -> None:
+    batch = outcome.batch
     random = Random(f"{batch.load} {batch.seed}")
     for recording in _recordings(batch, scratch):
         _cut(outcome, recording, batch.images_max, scratch)
+        if batch.load == damaged.LOAD:
+            continue  # its images are no server's that is alone
         for _ in range(_RECOVERIES):
             plan = _plan(recording, random)
             try:
@@ -154,12 +168,13 @@ def run(batch: Batch) -> Outcome:
             else:
                 _cut(outcome, recovery, batch.images_max // 10, scratch)
         _ask(outcome, recording, random, scratch)
-    return outcome
 
 
 def _recordings(batch: Batch, scratch: Path) -> Iterator[Recording]:
     if batch.load in loads.LOADS:
         yield loads.record(batch.load, batch.seed, scratch / "recorded")
+    elif batch.load == damaged.LOAD:
+        yield damaged.record(batch.seed, scratch / "recorded")
     else:
         yield from served.record(batch.load, batch.seed, scratch / "recorded")
 

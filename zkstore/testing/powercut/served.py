@@ -31,6 +31,7 @@ from zkstore import client
 from zkstore.errors import ZkStoreError
 from zkstore.net.peer_links import PeerLinks
 from zkstore.server import config as configuration
+from zkstore.server import logs
 from zkstore.server.service import serve
 from zkstore.testing.powercut import asking, loads, opening
 from zkstore.testing.powercut.events import Mark, Recording
@@ -45,6 +46,10 @@ _MANY: Final = 400
 _SOME: Final = 60
 
 
+class RecordingError(ZkStoreError):
+    """A real server did not come to serve, for whatever reason: perhaps it had no time."""
+
+
 # --- the server's process -------------------------------------------------------------------------
 
 
@@ -53,6 +58,7 @@ def main(arguments: list[str]) -> None:
     root, file = Path(arguments[0]), Path(arguments[1])
     about, flags = json.loads(arguments[2]), json.loads(arguments[3])
     config, _ = configuration.load(Path(arguments[4]) if arguments[4:] else None, flags, {})
+    logs.configure(sys.stderr, "info", {})
     begun = _begun(root, about)
     recorder = Recorder(root, about, None if about["is_member"] else _told)
     if begun is not None:
@@ -114,11 +120,11 @@ class _Server:
         )
 
     def port(self) -> int:
-        """Once it serves. Raises ZkStoreError if it does not come to."""
+        """Once it serves. Raises RecordingError if it does not come to."""
         port = asking.port(self._process)
         if port is None:
             self._log.seek(0)
-            raise ZkStoreError(f"a server does not serve: {self._log.read()[:3500].decode(errors='replace')}")
+            raise RecordingError(f"a server does not serve: {self._log.read()[-2000:].decode(errors='replace')}")
         return port
 
     def stop(self) -> None:
@@ -230,7 +236,7 @@ LOADS: Final[dict[str, Callable[[int, Path], Iterator[Recording]]]] = {"server":
 
 
 def record(name: str, seed: int, root: Path) -> Iterator[Recording]:
-    """One of `LOADS` on a new directory; one after the other. Raises ZkStoreError where the servers do not serve."""
+    """One of `LOADS` on a new directory; one after the other. Raises RecordingError."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     yield from LOADS[name](seed, root)
