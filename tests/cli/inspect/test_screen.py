@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zkstore.cli.inspect.screen import bar, duration_text, hex_lines, is_text, path_text, preview, size_text, table
@@ -28,6 +28,7 @@ def test_data_on_a_line(data: bytes | None, shown: str) -> None:
     assert preview(data) == shown
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_no_data_disturbs_a_terminal(data: bytes) -> None:
     assert preview(data).isprintable()
