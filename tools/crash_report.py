@@ -48,6 +48,7 @@ def summary(records: Sequence[Record], asked: Sequence[str], took_s: float) -> d
         "answered": sum(record["answers"] for record in records),
         "txns": sum(record["txns"] for record in records),
         "checks": dict(checks.most_common()),
+        "not_judged": sum(not record["judged"] for record in records),
         "history_was_dropped_in": sum(record["dropped_zxid"] > 0 for record in records),
         "recovery_ms": {"all": _spread(everything), **{kind: _spread(each) for kind, each in sorted(took.items())}},
         "hit_again_before_recovery": sum(record["timeline"]["hit_again_before_recovery"] for record in records),
@@ -79,6 +80,8 @@ def text(found: dict[str, Any], shown_max: int = 10) -> Iterator[str]:
     )
     if found["history_was_dropped_in"]:
         yield f"           old history was dropped meanwhile in {found['history_was_dropped_in']} of the runs"
+    if found["not_judged"]:
+        yield f"           {found['not_judged']} of the runs CANNOT BE JUDGED: history was dropped before it was read"
     lost, looked_for = [one for one in problems if one.startswith(_LOST_RULES)], found["checks"].get("survival", 0)
     yield (
         f"lost       {f'{len(lost)} PROBLEMS' if lost else 'nothing'}:"

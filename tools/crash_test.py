@@ -49,7 +49,7 @@ _ALONE = Case(
     timeouts_ms=(1_000, 2_000),
     calm_ms=2_000,
     checkpoint_txns=150,
-    history_bytes_max=6 << 20,
+    history_bytes_max=24 << 20,
     pace=Pace(gap_ms=(5, 500), lasts_ms=(100, 1_000), down_ms=(0, 1)),
     in_turn=True,
 )
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
         options.json.write_text(json.dumps({"summary": found, "runs": records}, indent=1) + "\n")
     if options.picture:
         options.picture.write_text(crash_report.picture(records, _subtitle(first.servers, found)))
-    return 1 if found["problems"] else 0
+    return 1 if found["problems"] or found["not_judged"] == found["runs"] else 0
 
 
 def _parser() -> argparse.ArgumentParser:

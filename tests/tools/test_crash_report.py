@@ -20,6 +20,7 @@ def record(*problems: str, lane: int = 1, took_ms: tuple[int, ...] = (100, 300, 
         "answers": 990,
         "txns": 400,
         "dropped_zxid": 7,
+        "judged": True,
         "checks": {"survival": 400, "reads": 500},
         "kept": "here/crash-test-1" if problems else None,
         "case_file": "here/crash-test-1.json" if problems else None,
@@ -63,6 +64,11 @@ def test_what_was_lost_and_what_else_was_wrong_is_told_with_the_case_to_replay()
     assert "survival at 0x7: gone" in said
     assert "data and logs are kept in here/crash-test-1; to try again" in said
     assert "--replay here/crash-test-1.json" in said
+
+
+def test_runs_that_nobody_could_judge_are_told() -> None:
+    assert "CANNOT" not in report(record())
+    assert "1 of the runs CANNOT BE JUDGED" in report(record(), {**record(), "judged": False})
 
 
 def test_only_so_many_problems_are_listed() -> None:

@@ -63,6 +63,14 @@ def test_what_was_wrong_ends_with_1(play: Callable[..., list[Case]], capsys: pyt
     assert "--replay here/crash-test-1.json" in capsys.readouterr().out
 
 
+def test_a_test_of_which_nothing_could_be_judged_is_no_success(
+    play: Callable[..., list[Case]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play()
+    monkeypatch.setattr(Lanes, "run", lambda lanes: [{**record(), "judged": False}])
+    assert crash_test.main([]) == 1
+
+
 def test_one_server_is_killed_and_several_are_paused_and_restarted_too(play: Callable[..., list[Case]]) -> None:
     cases = play()
     crash_test.main(["--seed", "5"])

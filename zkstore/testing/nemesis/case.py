@@ -100,6 +100,7 @@ class Outcome:
         epochs: how many leaders there were.
         late_us: how much too late the clients were called at most: how busy the machine was.
         starts: how often a server's process was started.
+        is_judged: False where history was dropped before it could be read, so that nothing can be said.
         dropped_zxid: up to where the servers had dropped their history at the end; 0 if nobody did.
     """
 
@@ -115,6 +116,7 @@ class Outcome:
     late_us: int = 0
     starts: int = 0
     dropped_zxid: int = 0
+    is_judged: bool = True
     timeline: Timeline = field(default_factory=Timeline)
 
     @property
@@ -140,6 +142,7 @@ class Outcome:
             "late_ms": self.late_us // 1000,
             "starts": self.starts,
             "dropped_zxid": self.dropped_zxid,
+            "judged": self.is_judged,
             "checks": verdict.counts if verdict is not None else {},
             "never_checked": verdict.never() if verdict is not None else [],
             "first_answer_ms": verdict.served_us // 1000 if verdict is not None else -1,
