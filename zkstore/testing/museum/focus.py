@@ -185,14 +185,15 @@ def broken_links(case: Case, random: Random) -> Case:
 def changes_and_snapshots(case: Case, random: Random) -> Case:
     """A leader that proposes other members is cut off with that; the others go on, and forget the log behind it."""
     planned: list[Fault] = []
-    for at_ms in range(1_200, case.calm_ms - 3_000, 2_500):
+    case = replace(case, calm_ms=4_500, tick_ms=100)
+    for at_ms in (900, 2_500):
         role = random.choice(("voter", "voter", "leave"))
-        lasts_ms = random.randrange(800, 2_000)
+        lasts_ms = random.randrange(800, 1_500)
         planned.append(fx.Partition(at_ms, lasts_ms, (LEADER,)))
         planned.append(fx.Reconfigure(at_ms + random.randrange(1, 30), random.choice((1, 2, 3, 4, 5)), role))
         planned += [fx.TakeCheckpoint(at_ms + lasts_ms - 20, server, 0) for server in (1, 2, 3, 4, 5)]
     drifts_ppm = tuple(random.choice(case.drifts_ppm) for _ in range(5))
-    changed = replace(case, voters=(1, 2, 3), observers=(), spares=(4, 5), drifts_ppm=drifts_ppm)
+    changed = replace(case, voters=(1, 2, 3), observers=(), spares=(4, 5), drifts_ppm=drifts_ppm, is_grouped=False)
     return _with(changed, "changes and snapshots", planned)
 
 
