@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "du": ("zkstore.cli.inspect.sizes", "how much lies below a znode, and where"),
     "top": ("zkstore.cli.inspect.sizes", "the znodes with most data, children, changes, or largest below"),
     "log": ("zkstore.cli.inspect.txn_log", "the txns, decoded"),
+    "history": ("zkstore.cli.inspect.past", "every version of a znode, and what changed"),
+    "blame": ("zkstore.cli.inspect.past", "who made a znode what it is"),
     "verify": ("zkstore.cli.inspect.verification", "check everything"),
 }
 """Command to its module, which has `add_arguments(parser, name)` and `run(name, source, options, screen)`, and what
@@ -57,6 +59,7 @@ examples:
   zkstore inspect data
   zkstore inspect data tree /app --depth 2
   zkstore inspect data log --path /app --from "2h ago"
+  zkstore inspect data history /app/config
   zkstore inspect data/snapshots/0000000100000007 top --by data
 """
 
