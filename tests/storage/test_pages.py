@@ -10,7 +10,7 @@ from struct import Struct
 
 import lmdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zkstore import failpoints
@@ -65,6 +65,7 @@ def root_of(file: Path, database: int) -> int:
     return int.from_bytes(file.read_bytes()[at : at + 8], "little")
 
 
+@settings(deadline=None, max_examples=13)
 @given(st.integers(0, 12))
 def test_whatever_lmdb_has_written_is_sound(rounds: int) -> None:
     import tempfile

@@ -322,3 +322,24 @@ def test_what_a_checkpoint_or_an_orderly_stop_vouches_for_is_committed(tmp_path:
     store = Store.open(tmp_path)
     assert same(store.recover(committed_only=True).tree, history.tree)
     store.close()
+
+
+def test_damage_that_cannot_be_healed_comes_with_the_command_that_brings_the_newest_sound_snapshot_back(
+    tmp_path: Path,
+) -> None:
+    history = History()
+    store = Store.open(tmp_path)
+    store.recover()
+    for _ in range(2):
+        store.append(history.fill(20))
+        history.checkpoint(store)
+        store.take_snapshot()
+    store.close()
+    older, newest = store.snapshots.all()
+    with (newest.path / "data.mdb").open("r+b") as spoilt:
+        spoilt.write(b"spoilt")
+    (tmp_path / "log" / "generation").unlink()
+    with pytest.raises(DamageError) as refused:
+        Store.open(tmp_path)
+    assert f"`zkstore restore {older.path} NEWDIR` makes a new directory" in str(refused.value)
+    assert f"ends at zxid {older.zxid:#x}" in str(refused.value)

@@ -124,7 +124,9 @@ class Store:
                 probe.refuse_fatal(directory.log)
             store_id = directory_.store_id(directory)
             log = _open_log(directory, store_id, map_bytes)
-        except StorageError:
+        except StorageError as error:
+            if locks and isinstance(error, DamageError) and not isinstance(error, MisplacedError):
+                _add_way_back(error, directory)
             if locks:
                 directory.opening.unlink(missing_ok=True)
             _release(locks)
@@ -154,6 +156,9 @@ class Store:
             recovered = self._recover(committed_only)
             failpoints.hit("store.recover.after")
             return recovered
+        except DamageError as error:
+            _add_way_back(error, self.directory)
+            raise
         finally:
             self.directory.opening.unlink(missing_ok=True)
 
@@ -190,8 +195,8 @@ class Store:
                 )
             if recovered.tree.zxid == note.zxid and recovered.tree.digest != note.digest:
                 raise DamageError(
-                    f"the server stopped in order with another tree (digest {note.digest:016x}) than its data make"
-                    f" ({recovered.tree.digest:016x})",
+                    f"the tree is not the one that the server stopped with (digest {note.digest:016x}; its data make"
+                    f" {recovered.tree.digest:016x})",
                     zxid=note.zxid,
                     where=self.directory.clean,
                     advice=f"If `zkstore verify {self.directory.root}` finds nothing else, this note is the damage;"
@@ -414,6 +419,16 @@ def _open_log(directory: DataDirectory, store_id: bytes | None, map_bytes: int) 
 def _has_content(file: Path) -> bool:
     with directory_.translating(file):
         return file.exists() and file.stat().st_size > 0
+
+
+def _add_way_back(error: DamageError, directory: DataDirectory) -> None:
+    """Have the error name the newest snapshot that is sound, and the command that makes a data directory of it."""
+    for snapshot in reversed(Snapshots(directory.snapshots).all()):
+        with suppress(DamageError):
+            snapshots.check(snapshot)
+            way = f"`zkstore restore {snapshot.path} NEWDIR` makes a new directory of the newest sound snapshot"
+            error.args = (f"{error}. {way}, which ends at zxid {snapshot.zxid:#x}", *error.args[1:])
+            return
 
 
 def _release(locks: list[DirectoryLock]) -> None:

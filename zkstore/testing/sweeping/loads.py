@@ -149,13 +149,13 @@ def far_behind(scene: Scene) -> None:
     scene.serve(1, 2, 3)
     scene.work(0.5, answers=50)
     scene.stop(3)
-    scene.kill(1)  # Server 2, which keeps little, leads when it is back.
-    scene.start(1)
-    scene.serve(1, 2)
     scene.work(3.0, answers=1_500)
+    scene.stop(1)  # Only server 2, which keeps little, can lead with server 3.
     scene.start(3)
-    scene.serve(3)
-    scene.work(3.0)
+    scene.serve(2, 3)
+    scene.work(1.0)
+    scene.start(1)
+    scene.serve(1)
 
 
 def tail(scene: Scene) -> None:
