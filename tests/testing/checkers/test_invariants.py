@@ -108,6 +108,7 @@ def test_a_disk_that_was_wiped_may_begin_anew_and_does_not_stand_in_the_way(stag
     observer.wiped(2)
     stage.apply(TWO, on=(1,))  # Its acknowledgement was under way.
     observer.booted(2, 0, 0)
+    observer.said(2, Vote(VOTE, 2, LOOKING, 1, 2, 1, TWO.last_zxid, 0))  # Others remember what it had.
     stage.disks[2].promised_epoch = 1
     observer.disk_changed(2, ())
     assert stage.broken() == []

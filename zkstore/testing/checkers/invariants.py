@@ -213,7 +213,8 @@ class Observer:
             self._check("I12", disk.adopted_epoch == message.epoch, server_id, 0, text)
         elif isinstance(message, Vote) and message.state == LOOKING and message.leader == server_id:
             epoch, zxid = message.adopted_epoch, message.last_zxid
-            holds = (epoch, zxid) <= (disk.adopted_epoch, disk.log.end[0])
+            # One whose disk was wiped may be told by others what it had; it has no vote, and discovery finds out.
+            holds = (epoch, zxid) <= (disk.adopted_epoch, disk.log.end[0]) or server_id in self._forgetful
             self._check("R6", holds, server_id, zxid, f"{message} promises more than is on disk")
             self._check("R3", epoch >= epoch_of(zxid), server_id, zxid, f"{message} is of a later epoch than it says")
 

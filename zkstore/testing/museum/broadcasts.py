@@ -139,7 +139,7 @@ def _count_all(leader: Leader) -> None:
     origin="Raft (2015): changes of one server at a time",
     falls={"I18", "I1", "I4"},
     seeds_max=100,
-    focus=_MEMBERS,
+    focus=focus.growing,
 )
 def no_joint_quorum(patches: Patches) -> None:
     """From the moment that it stood in the log, only the new configuration was asked. Old and new leader could each
@@ -160,7 +160,7 @@ def no_joint_quorum(patches: Patches) -> None:
     origin="ZooKeeper 2865, 3829",
     falls={"I18", "I1", "I4", "I21"},
     seeds_max=200,
-    focus=focus.contested_changes,
+    focus=focus.growing,
 )
 def config_beside_the_log(patches: Patches) -> None:
     """The members stood in a file beside the log, and a server that led next looked at its file only. What the log's

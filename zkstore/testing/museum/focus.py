@@ -109,23 +109,6 @@ def restless_clients(case: Case, random: Random) -> Case:
     return replace(case, plan="restless clients", faults=tuple(planned))
 
 
-def contested_changes(case: Case, random: Random) -> Case:
-    """Members come and go, and the leader goes in the same moment, so that some have the change in their logs."""
-    planned: list[Fault] = []
-    servers = (1, 2, 3, 4, 5)
-    for at_ms in range(1_200, case.calm_ms - 1_000, 1_200):
-        role = random.choice(("voter", "voter", "voter", "leave"))
-        planned.append(fx.Reconfigure(at_ms, random.choice(servers), role))
-        hit_ms, lasts_ms = at_ms + random.randrange(15), random.randrange(200, 1_500)
-        cut_off = tuple(random.sample((LEADER, *servers), random.choice((1, 2, 2))))
-        planned.append(fx.Partition(hit_ms, lasts_ms, cut_off))
-        if random.random() < 0.5:
-            planned.append(fx.Crash(hit_ms, random.choice((LEADER, *servers)), lasts_ms, 1000, False))
-    drifts_ppm = tuple(random.choice(case.drifts_ppm) for _ in servers)
-    changed = replace(case, voters=servers[:3], observers=(), spares=servers[3:], drifts_ppm=drifts_ppm)
-    return _with(changed, "contested changes", planned)
-
-
 def rejoining(case: Case, random: Random) -> Case:
     """One follower after the other starts anew, while the leader stays."""
     planned: list[Fault] = []
