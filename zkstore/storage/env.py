@@ -29,7 +29,7 @@ import lmdb
 
 from zkstore import failpoints
 from zkstore.errors import DamageError, StorageError
-from zkstore.storage import pages
+from zkstore.storage import pages, probe
 from zkstore.storage.directory import FULL_CODES, disk_full, make_directory, memory_gone, sync_directory, translating
 from zkstore.storage.directory import translated as system_error
 
@@ -115,9 +115,11 @@ class Environment:
             raise translated(error, path) from error
         try:
             self._page_bytes = int(self._env.stat()["psize"])
-            self._refuse_truncated(file)
+            if not checks_pages:
+                self._refuse_truncated(file)
             if not read_only:
                 self._descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+                self._lengthen()
             self.is_blank = read_only and self._env.stat()["entries"] == 0
             self.databases = self._open_databases(() if self.is_blank else databases, read_only)
         except lmdb.Error as error:
@@ -132,6 +134,8 @@ class Environment:
 
     def close(self) -> None:
         """Unmap the files; whatever was written stays. Closing twice is harmless."""
+        if self._descriptor >= 0:
+            self._lengthen()
         self._env.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -239,7 +243,7 @@ class Environment:
 
         A disk that has no space for them will say so to whoever needs it.
         """
-        used = (self._env.info()["last_pgno"] + 1) * self._page_bytes
+        used = self._needed_bytes()
         end = os.fstat(self._descriptor).st_size
         if end - used < self._room_bytes // 2:
             with suppress(OSError):
@@ -260,11 +264,29 @@ class Environment:
             )
 
     def _refuse_truncated(self, file: Path) -> None:
-        """A file that ends before its last page would kill the process on first touch, by SIGBUS."""
-        needed = (self._env.info()["last_pgno"] + 1) * self._page_bytes
-        found = file.stat().st_size
+        """A file that ends before a page in use would kill the process on first touch, by SIGBUS.
+
+        It may well end before its last page: one that a batch has taken and freed again is counted, but not written.
+        So a child process has to find out.
+        """
+        found, needed = file.stat().st_size, self._needed_bytes()
         if found < needed:
-            raise DamageError(f"the file has {found} bytes where {needed} were written", where=file)
+            try:
+                probe.refuse_fatal(self.path)
+            except DamageError as error:
+                message = f"the file has {found} bytes where {needed} were written"
+                raise DamageError(message, where=file) from error
+
+    def _lengthen(self) -> None:
+        """Have the file reach to its last page, so that the next one to open it need not wonder."""
+        needed = self._needed_bytes()
+        with suppress(OSError):
+            if os.fstat(self._descriptor).st_size < needed:
+                os.ftruncate(self._descriptor, needed)
+
+    def _needed_bytes(self) -> int:
+        pages: int = self._env.info()["last_pgno"] + 1
+        return pages * self._page_bytes
 
 
 def _create(file: Path, databases: tuple[bytes, ...], map_bytes: int) -> None:

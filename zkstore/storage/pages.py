@@ -99,7 +99,7 @@ class _Walk:
         for name, database in self._named:
             self._walk(f"database {name.decode('ascii', 'replace')!r}", database)
         for page in free_lists:
-            self._use(page, "the list of free pages")
+            self._use(page, "the list of free pages", is_free=True)
 
     def _metas(self) -> tuple[_Database, _Database]:
         """The two databases that the newer of the two meta pages names."""
@@ -125,10 +125,6 @@ class _Walk:
         self._page_bytes = page_bytes
         content, last_page = newest
         self._pages = last_page + 1
-        if self._pages * page_bytes > self._size:
-            raise DamageError(
-                f"the file has {self._size} bytes where {self._pages * page_bytes} were written", where=self._file
-            )
         at = _HEADER_BYTES + _META.size
         free = _Database._make(_DATABASE.unpack_from(content, at))
         main = _Database._make(_DATABASE.unpack_from(content, at + _DATABASE.size))
@@ -267,9 +263,14 @@ class _Walk:
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _use(self, page: int, what: str) -> None:
+    def _use(self, page: int, what: str, *, is_free: bool = False) -> None:
+        """A page that a batch has taken and freed again need not have been written: the file may end before it."""
         if not _METAS <= page < self._pages:
             raise DamageError(f"{what} refers to page {page}; there are {self._pages}", where=self._file)
+        if not is_free and (page + 1) * self._page_bytes > self._size:
+            raise DamageError(
+                f"the file has {self._size} bytes where {self._pages * self._page_bytes} were written", where=self._file
+            )
         if self._used[page]:
             raise self._damage(page, f"{what} refers to it, and it is in use elsewhere")
         self._used[page] = 1
