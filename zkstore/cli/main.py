@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "serve": ("zkstore.cli.serve", "run a server"),
     "status": ("zkstore.cli.status", "show the servers of an ensemble side by side"),
     "inspect": ("zkstore.cli.inspect", "look into a data directory, a snapshot or a backup, offline"),
+    "diff": ("zkstore.cli.diff", "compare two trees: moments, directories, backups or live servers"),
     "verify": ("zkstore.cli.verify", "check a data directory that no server is using"),
     "import": ("zkstore.cli.import_", "make a data directory of an Apache ZooKeeper server's, or of an export"),
     "backup": ("zkstore.cli.backup", "write a tree as of one zxid into a file, while a server goes on"),
