@@ -9,7 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.storage.histories import History, flip
+from tests.storage.power import content, cut, restarted, without_meta
+from zkstore import failpoints
+from zkstore.errors import StorageError
 from zkstore.storage import salvage
+from zkstore.storage.log import Log
 from zkstore.wire.segment import Segment
 
 KEY, OTHER_KEY = b"k" * 16, b"o" * 16
@@ -75,3 +79,20 @@ def test_a_page_written_by_half_does_not_lend_its_key_to_what_lay_there(
     new, old = salvage.wrap(History().fill(1, b"new!")[0], KEY), salvage.wrap(segments[0], OTHER_KEY)
     assert len(new) == len(old)
     assert found(tmp_path, new[:seam] + old[seam:]) == []
+
+
+def test_a_file_of_salvage_that_cannot_be_removed_is_a_sentence(tmp_path: Path) -> None:
+    history = History()
+    log = Log(tmp_path / "log")
+    log.append(history.fill(2))
+    before = content(log.path)
+    log.append(history.fill(1))
+    copy = cut(log.path, without_meta(before, content(log.path)))
+    log.close()
+    failpoints.arm("log.salvage.before_remove=fail(EACCES)")
+    try:
+        with pytest.raises(StorageError, match="salvaged: the disk refused"):
+            Log(copy)
+    finally:
+        failpoints.arm("")
+    assert [segment.last_zxid for segment in restarted(copy)][-1] == history.tree.zxid

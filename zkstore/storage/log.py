@@ -23,7 +23,7 @@ import msgpack
 from zkstore import failpoints
 from zkstore.errors import DamageError, StorageError
 from zkstore.storage import generation, salvage
-from zkstore.storage.directory import make_directory, refuse_newer, replace_file
+from zkstore.storage.directory import make_directory, refuse_newer, replace_file, translating
 from zkstore.storage.env import MAP_BYTES, Environment, lmdb_error
 from zkstore.storage.generation import GenerationFile
 from zkstore.wire import segment as segments_
@@ -40,7 +40,7 @@ _ROOM_BYTES: Final = 256 << 10
 
 ADVICE: Final = (
     "Nothing was changed; `zkstore verify` lists all damage. Keep the directory, and start on a sound copy of it (a"
-    " backup), or on an empty one"
+    " backup), on what `zkstore verify DIR --repair-to NEWDIR` can save of it, or, in an ensemble, on an empty one"
 )
 
 
@@ -137,9 +137,10 @@ class Log:
             failpoints.hit("log.salvage.put")
         self.salvaged = found
         self._end_generation()
-        if found:
-            failpoints.hit("log.salvage.before_remove")
-        self._spare.unlink(missing_ok=True)
+        with translating(self._spare):
+            if found:
+                failpoints.hit("log.salvage.before_remove")
+            self._spare.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the files; what is in them needs no salvage. Raises StorageError if that cannot be had."""

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.interop
 
 _SOME: tuple[tuple[str, str, Load], ...] = (
     ("log.append.before_sync", "crash", later_life),
-    ("log.append.before_sync", "fail(ENOSPC)@1-3", life),
     ("log.append.before_sync", "fail(EIO)@1-3", life),
     ("log.salvage.put", "crash", power_cut),
     ("discovery.promise.after", "crash", ensemble),

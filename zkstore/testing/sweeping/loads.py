@@ -192,6 +192,7 @@ LOADS: Final[dict[str, tuple[Load, ...]]] = {
     "ensemble.": (ensemble, later_ensemble),
     "sealing.": (ensemble, later_ensemble),
     "election.": (ensemble, later_ensemble),
+    "discovery.belong": (ensemble,),
     "discovery.": (ensemble, later_ensemble),
     "log.epochs.": (ensemble, later_ensemble),
     "peer.": (ensemble, later_ensemble),

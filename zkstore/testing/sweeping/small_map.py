@@ -11,7 +11,7 @@ from typing import Final
 
 from zkstore.storage.store import Store
 
-MAP_BYTES: Final = 128 << 10
+MAP_BYTES: Final = 64 << 10
 
 if __name__ == "__main__":
     setattr(Store, "open", partial(Store.open, map_bytes=MAP_BYTES))  # noqa: B010
