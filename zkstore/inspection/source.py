@@ -86,6 +86,24 @@ class Source:
         self._views.append(view)
         return view
 
+    def views(self, zxid: int) -> Iterator[View]:
+        """The same tree from each image that may lead to it, the newest image first; what cannot be read of them goes
+        to `damage`. For whoever does not trust an image, though it can be read."""
+        start = self.facts.start.zxid
+        for at, opener in self._images:
+            if at != zxid and not start <= at <= zxid:
+                continue
+            try:
+                view = View([opener], self._log, zxid, self.damage)
+            except DamageError as error:
+                self.damage.append(error)
+                continue
+            except StorageError as error:
+                self.damage.append(DamageError(str(error)))
+                continue
+            self._views.append(view)
+            yield view
+
     def lead(self, begin_zxid: int, end_zxid: int) -> Overlay:
         """Where the log leads from the image at `begin_zxid`. Raises DamageError and MovedOnError for the image."""
         opener = next(opener for at, opener in self._images if at == begin_zxid)
