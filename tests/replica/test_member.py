@@ -7,10 +7,11 @@ import pytest
 from tests.replica.clients import Answer, Client, Ops, Told
 from tests.replica.ensemble import Ensemble
 from tests.replica.world import World
+from zkstore.model import apply
 from zkstore.model import zxid as zxids
 from zkstore.model.acl import READ_ACL
 from zkstore.model.tree import Tree
-from zkstore.model.txns import ERROR
+from zkstore.model.txns import ERROR, RECONFIG, ReconfigTxn
 from zkstore.replica.learning import Learning
 from zkstore.replica.member import Unread, alone
 from zkstore.replica.reconfig import members_in
@@ -754,3 +755,14 @@ def test_a_server_alone_whose_data_knows_epochs_begins_a_new_one() -> None:
     assert lone.member.peer.promised_epoch == lone.member.peer.adopted_epoch == 6
     assert lone.member.peer.ensemble_id == bytes(16)
     assert members_in(lone.replica.tree) is None
+
+
+def test_a_server_alone_counts_only_itself_though_its_data_names_an_ensemble() -> None:
+    tree = Tree.new()
+    lines = "\n".join(f"server.{n}=10.0.0.{n}:2888:3888:participant" for n in (4, 5, 6)) + "\nversion=100000000"
+    apply.apply_segment(tree, zxids.make(1, 1), [ReconfigTxn(RECONFIG, 0, 0, 1_000, lines.encode())])
+    assert members_in(tree) is not None
+    lone = Lone(tree)
+    client = lone.client()
+    assert client.create(b"/a").zxid == zxids.make(2, 2)
+    assert client.sync().code == 0

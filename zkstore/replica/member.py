@@ -119,12 +119,13 @@ class Member:
     ) -> None:
         """`replica` holds the tree as of `state.committed_zxid`; `tail` is what the log holds behind it, not known to
         be committed. `members` are those that the server was started with: they count until the tree names others,
-        which the first leader of all has it do if it `names_members`.
+        which the first leader of all has it do if it `names_members`. Of a server alone only it itself counts, also
+        where the tree names those of an ensemble that its data comes from.
 
         Raises InvariantError, DamageError and ConfigError where these do not fit each other.
         """
         self.replica = replica
-        self.members = members_in(replica.tree) or members
+        self.members = (members_in(replica.tree) if names_members else None) or members
         self.peer = Peer(settings, self.members, state, history, replica.now_ms)
         self.effects: list[Effect] = []
         self.is_stopped = False
