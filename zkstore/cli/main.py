@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "import": ("zkstore.cli.import_", "make a data directory of an Apache ZooKeeper server's, or of an export"),
     "backup": ("zkstore.cli.backup", "write a tree as of one zxid into a file, while a server goes on"),
     "restore": ("zkstore.cli.restore", "bring a tree of the past back"),
+    "undo": ("zkstore.cli.undo", "take back a txn, or what happened to a subtree"),
     "export": ("zkstore.cli.export", "write a tree for Apache ZooKeeper, or as lines of JSON"),
     "failpoints": ("zkstore.cli.failpoints", "list the places where a test may have a server crash, wait or fail"),
     "shell": ("zkstore.cli.shell", "talk to a server, with the commands of zkCli.sh"),
