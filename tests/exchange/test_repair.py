@@ -81,6 +81,8 @@ def test_without_a_sound_log_the_newest_sound_image_is_saved(made: Made, copy: P
         newest = max(image.zxid for image in source.facts.snapshots)
         done = repair(source, tmp_path / "new")
     assert done.landed.zxid == newest
+    assert not done.left_out.is_all
+    assert done.left_out.last_zxid == made.end  # which the note of the orderly stop tells
     assert znodes_in(tmp_path / "new") == made.states[newest]
 
 
@@ -97,3 +99,18 @@ def test_a_directory_that_is_not_empty_is_refused(copy: Path, tmp_path: Path) ->
     (tmp_path / "file").touch()
     with open_source(copy) as source, pytest.raises(DirectoryUnusableError, match="not empty"):
         repair(source, tmp_path)
+
+
+def test_a_page_of_the_log_that_is_lost_does_not_keep_the_checkpoint_from_being_saved(
+    made: Made, copy: Path, tmp_path: Path
+) -> None:
+    file = copy / "log" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    for at in range(2 * 4096, len(content) - 4096, 4096):
+        content[at : at + 4096] = bytes(4096)
+    file.write_bytes(content)
+    with open_source(copy) as source:
+        done = repair(source, tmp_path / "new")
+    assert znodes_in(tmp_path / "new") == made.states[done.landed.zxid]
+    assert done.left_out.last_zxid == made.end
+    assert done.left_out.damage

@@ -77,7 +77,12 @@ def _repaired_text(done: Repaired, options: argparse.Namespace) -> str:
         f"saved into {options.repair_to}: {landed.znodes:,} znodes, {landed.sessions:,} sessions, as of zxid"
         f" {landed.zxid:#x}"
     )
-    if not left.first_zxid:
+    if not left.is_all:
+        lines.append(
+            f"left out: all behind {landed.zxid:#x}, which is not known: the log cannot be read"
+            + (f"; there was something up to {left.last_zxid:#x}" if left.first_zxid else "")
+        )
+    elif not left.first_zxid:
         lines.append("nothing was left out")
     else:
         readable = f"{left.segments:,} segments with {left.txns:,} txns of it can be read, and were not applied"

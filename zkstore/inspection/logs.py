@@ -88,7 +88,7 @@ class StoredLog:
         without `damage`, MovedOnError."""
         previous: Link | None = None
         before = after_zxid  # the zxid that the next segment may not lie behind
-        for key, stored in self._rows(after_zxid):
+        for key, stored in self._rows(after_zxid, damage):
             if key > up_to_zxid:
                 return
             try:
@@ -126,16 +126,23 @@ class StoredLog:
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _rows(self, after_zxid: int) -> Iterator[tuple[int, bytes]]:
-        """Stored segments by first zxid, from the one that holds the first zxid behind `after_zxid`; across moves."""
+    def _rows(self, after_zxid: int, damage: list[DamageError] | None) -> Iterator[tuple[int, bytes]]:
+        """Stored segments by first zxid, from the one that holds the first zxid behind `after_zxid`; across moves.
+        Pages that are damaged go to `damage`, and what they hold does not come."""
         start = _KEY.pack(after_zxid + 1)
-        row = self._again(lambda found: found[b"segments"].floor(start))
+        try:
+            row = self._again(lambda found: found[b"segments"].floor(start))
+        except DamageError as error:
+            if damage is None:
+                raise
+            damage.append(error)
+            row = None
         if row is not None:
             start = row[0]
         attempts = 0
         while True:
             try:
-                for rows in self._tables()[b"segments"].slices(start):
+                for rows in self._tables()[b"segments"].slices(start, damage=damage):
                     attempts = 0
                     for key, stored in rows:
                         yield self._zxid(key), stored

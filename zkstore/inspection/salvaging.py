@@ -27,6 +27,7 @@ class LeftOut(NamedTuple):
         paths: the znodes that these txns would have changed, `PATHS_MAX` at most, in order.
         paths_more: further ones.
         damage: sentences.
+        is_all: this is all; False where the log cannot be read far enough to tell.
     """
 
     first_zxid: int
@@ -36,6 +37,7 @@ class LeftOut(NamedTuple):
     paths: list[bytes]
     paths_more: int
     damage: list[str]
+    is_all: bool = True
 
 
 def candidates(source: Source) -> list[int]:
@@ -84,7 +86,8 @@ def left_out(source: Source, saved_zxid: int) -> LeftOut:
                 txns += 1
                 paths.update(txn_listing.paths_of(txn))
     images = [image.zxid for image in (*source.facts.snapshots, source.facts.checkpoint) if image is not None]
-    last_zxid = max([last_zxid, source.facts.end.zxid, *images])
+    clean_zxid = 0 if source.facts.clean is None else source.facts.clean.zxid
+    last_zxid = max([last_zxid, source.facts.end.zxid, clean_zxid, *images])
     shown = sorted(paths)
     damage = list(dict.fromkeys([*source.facts.troubles, *map(str, source.damage)]))
     first_zxid = saved_zxid + 1 if last_zxid > saved_zxid else 0
@@ -96,4 +99,5 @@ def left_out(source: Source, saved_zxid: int) -> LeftOut:
         shown[:PATHS_MAX],
         max(len(shown) - PATHS_MAX, 0),
         damage,
+        is_all=source.facts.epochs is not None,
     )

@@ -227,11 +227,12 @@ def replace_file(path: Path, content: bytes) -> None:
 def bytes_below(path: Path) -> int:
     """Disk space taken by all files below a directory; sparse files count what they take."""
     total = 0
-    for entry in path.rglob("*"):
-        try:
-            total += entry.lstat().st_blocks * 512
-        except FileNotFoundError:
-            continue  # removed while we looked
+    for folder, folders, files in os.walk(path):  # which passes over a folder that is removed while we look
+        for name in (*folders, *files):
+            try:
+                total += Path(folder, name).lstat().st_blocks * 512
+            except FileNotFoundError:
+                continue  # removed while we looked
     return total
 
 
