@@ -123,3 +123,8 @@ def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
 def test_a_source_that_is_none_is_told(tmp_path: pytest.TempPathFactory, capsys: Captured) -> None:
     assert undo.main([f"{tmp_path}/nothing", "--txn", "1"]) == 1
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_txn_is_named_by_its_zxid_alone(server: ServerProcess, capsys: Captured) -> None:
+    assert undo.main([str(server.data_dir), "--txn", "2h ago"]) == 1
+    assert "'2h ago' is no zxid; " in capsys.readouterr().err

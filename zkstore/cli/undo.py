@@ -17,7 +17,7 @@ from zkstore.cli.inspect.screen import path_text, preview
 from zkstore.cli.subtrees import Step, Verb
 from zkstore.client.client import Client, connect
 from zkstore.errors import ClientError, ConfigError, ProtocolError, RequestError, StorageError
-from zkstore.inspection import diff, undo
+from zkstore.inspection import diff, moments, undo
 from zkstore.inspection.diff import Aspect, Difference
 from zkstore.inspection.source import open_source
 from zkstore.inspection.undo import Undoing
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     try:
         with open_source(options.source, log_directory=options.log_directory) as source:
             if options.txn is not None:
-                found = undo.of_txn(source, source.resolve(options.txn))
+                found = undo.of_txn(source, _zxid(options.txn))
             else:
                 found = undo.since(source, path_of(options.subtree), source.resolve(options.since))
             if source.damage:
@@ -72,6 +72,13 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("zkstore undo: stopped", file=sys.stderr)
         return 1
+
+
+def _zxid(text: str) -> int:
+    zxid = moments.zxid_of(text)
+    if zxid is None:
+        raise StorageError(f"{text!r} is no zxid; `zkstore inspect SOURCE log` lists them, also of a time (--from)")
+    return zxid
 
 
 def steps_of(differences: list[Difference]) -> list[Step]:
