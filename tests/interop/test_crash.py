@@ -192,6 +192,7 @@ def run_crashes(start_server: StartServer, rounds: int, seed: int) -> None:
             writer.check(writer.find(client), with_ephemerals=False)
 
 
+@pytest.mark.thorough
 def test_no_acknowledged_write_is_lost_in_thirty_crashes(start_server: StartServer) -> None:
     run_crashes(start_server, rounds=30, seed=20)
 

@@ -126,7 +126,7 @@ if os.environ.get("CI"):
 else:
     PARTS = [
         pytest.param(1, QUICK, id="quick-1"),
-        pytest.param(3, QUICK_OF_ENSEMBLE, id="quick-3"),
+        pytest.param(3, QUICK_OF_ENSEMBLE, id="quick-3", marks=pytest.mark.thorough),
         *(pytest.param(size, ALL, id=f"all-{size}", marks=pytest.mark.long) for size in EXCEPTIONS),
     ]
 

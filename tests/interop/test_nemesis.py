@@ -26,6 +26,7 @@ def judged(case: Case, tmp_path: Path) -> None:
     assert set(outcome.verdict.never()) <= {"bounds"}
 
 
+@pytest.mark.thorough
 def test_three_servers_keep_every_promise_while_processes_clocks_and_members_change(tmp_path: Path) -> None:
     judged(Case(1, for_ms=20_000, kinds=PROCESSES_ONLY), tmp_path)
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,7 @@ def test_sigint_while_it_starts_ends_it_without_a_traceback(tmp_path: Path) -> N
             env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # shells have background jobs ignore it
         )
         wait_until(lambda: (tmp_path / "data").exists() or process.poll() is not None)
         process.send_signal(signal.SIGINT)

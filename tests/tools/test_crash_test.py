@@ -44,7 +44,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures, drawn = tmp_path / "report.json", tmp_path / "timeline.svg"
-    arguments = ["--minutes", "0.15", "--output", str(tmp_path), "--json", str(figures), "--picture", str(drawn)]
+    arguments = ["--minutes", "0.08", "--output", str(tmp_path), "--json", str(figures), "--picture", str(drawn)]
     assert crash_test.main(arguments) == 0
     told, progress = capsys.readouterr()
     assert "lost       nothing" in told

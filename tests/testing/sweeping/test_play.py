@@ -29,6 +29,7 @@ def run(trial: tuple[str, str, Load], root: Path) -> play.Outcome:
     return outcome
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trial", _SOME, ids=lambda trial: f"{trial[0]}={trial[1]}-{trial[2].__name__}")
 def test_nothing_is_lost_at_these_places(trial: tuple[str, str, Load], tmp_path: Path) -> None:
     outcome = run(trial, tmp_path)
@@ -57,6 +58,7 @@ def test_every_load_is_of_some_failpoint() -> None:
     assert {servers_of(load) for load in used} == {1, 3}
 
 
+@pytest.mark.thorough
 def test_a_failpoint_that_is_never_reached_is_a_problem(tmp_path: Path) -> None:
     outcome = Play("election.lead", "crash", life, tmp_path).run()
     assert outcome.problems == ["the load never comes there"]
