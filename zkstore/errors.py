@@ -256,5 +256,9 @@ class SessionLostError(ClientError):
     """The session expired or was closed; its ephemerals and watches are gone."""
 
 
+class HistoryError(ClientError):
+    """A server does not show its history, or what was asked for is not in it."""
+
+
 class WatchOverflowError(ClientError):
     """Nobody took a Watch's events for so long that one had to be dropped; read what it watched afresh."""

@@ -16,6 +16,7 @@ Read in this order: `client`, what users call; `session`, which keeps it connect
 
 from zkstore.client.client import Client, connect
 from zkstore.client.connection import dial_tcp, dial_tls
+from zkstore.client.history import History, PastEvent
 from zkstore.client.hosts import Address
 from zkstore.client.session import SessionState
 from zkstore.client.transaction import Transaction
@@ -32,6 +33,8 @@ __all__ = [
     "Address",
     "Client",
     "EventType",
+    "History",
+    "PastEvent",
     "SessionState",
     "Stat",
     "Transaction",

@@ -13,6 +13,7 @@ import trio
 from zkstore.client import hosts
 from zkstore.client.chroot import Chroot
 from zkstore.client.connection import Dial, dial_tcp
+from zkstore.client.history import History
 from zkstore.client.session import Session, SessionState
 from zkstore.client.transaction import Transaction, create_operation, error_for
 from zkstore.client.watching import Kind, Watch, WatchTable
@@ -73,6 +74,7 @@ class Client:
         self._connect_timeout_ms = connect_timeout_ms
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
+        self.history = History(session, chroot)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -138,6 +140,11 @@ class Client:
     def failure(self) -> str:
         """Why the last attempt to connect failed, or the last connection ended; for people."""
         return self._session.failure
+
+    @property
+    def connections(self) -> int:
+        """On how many connections the session has been alive; another one after each that was lost."""
+        return self._session.connections
 
     def states(self) -> trio.MemoryReceiveChannel[SessionState]:
         """A channel with the session's state now and every one that follows; it ends after a final one."""

@@ -116,6 +116,7 @@ class Session:
         self.last_zxid = 0
         self.watches = watches
         self.failure = "no server was tried yet"
+        self.connections = 0  # on which it was alive, so far
         self._asked_timeout_ms = timeout_ms
         self._identities = list(identities)
         self._read_only = read_only
@@ -270,6 +271,7 @@ class Session:
         self, server: Address, timeout_ms: int, session_id: int, password: bytes | None, read_only: bool | None
     ) -> None:
         self.server, self.timeout_ms, self.session_id = server, timeout_ms, session_id
+        self.connections += 1
         self._password = password or b""
         self._seen_writable = self._seen_writable or not read_only
         self._enter(SessionState.CONNECTED_READ_ONLY if read_only else SessionState.CONNECTED)

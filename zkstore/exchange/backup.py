@@ -8,16 +8,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
+from zkstore.errors import DamageError
 from zkstore.exchange.content import Content, checked
 from zkstore.inspection import backup_format
 from zkstore.inspection.backup_format import BLOCK_BYTES, SEGMENTS, ZNODES, ImagePlace, Index, LogPlace
-from zkstore.inspection.source import Source
+from zkstore.inspection.facts import Facts
 from zkstore.model import record as records_
 from zkstore.version import VERSION
+from zkstore.wire.segment import Segment
 
 _TELL_EVERY_BLOCKS: Final = 16
+
+
+class Origin(Protocol):
+    """What a backup is made of: an `inspection.source.Source`, or a server that is asked over the network."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known without reading on."""
+        ...
+
+    @property
+    def damage(self) -> list[DamageError]:
+        """What could not be read so far."""
+        ...
+
+    def view(self, zxid: int | None = None) -> Content:
+        """The tree as of then, or of now."""
+        ...
+
+    def segments(self, after_zxid: int = 0, up_to_zxid: int | None = None) -> Iterator[Segment]:
+        """Those that hold the zxids between the two."""
+        ...
+
+    def time_ms_at(self, zxid: int) -> int | None:
+        """When a txn was proposed."""
+        ...
 
 
 class Written(NamedTuple):
@@ -33,7 +61,7 @@ class Written(NamedTuple):
 
 
 def write(
-    source: Source,
+    source: Origin,
     file: BinaryIO,
     *,
     zxid: int | None = None,
@@ -84,7 +112,7 @@ def write(
     )
 
 
-def _crc_at(source: Source, zxid: int) -> int:
+def _crc_at(source: Origin, zxid: int) -> int:
     """Of the segment that ends there; 0 where that is not known, or in the middle of one."""
     facts = source.facts
     known = {facts.end.zxid: facts.end.crc, facts.start.zxid: facts.start.crc}
@@ -125,7 +153,7 @@ class _Writer:
         sessions = {number: (one.timeout_ms, one.password) for number, one in content.sessions.items()}
         return ImagePlace(content.zxid, content.digest, crc, znodes, data_bytes, ephemerals, sessions, tuple(blocks))
 
-    def log(self, source: Source, after_zxid: int, up_to_zxid: int) -> tuple[int, LogPlace]:
+    def log(self, source: Origin, after_zxid: int, up_to_zxid: int) -> tuple[int, LogPlace]:
         """All segments between two zxids, and how many they are."""
         blocks: list[tuple[int, int]] = []
         start = end = (after_zxid, _crc_at(source, after_zxid))

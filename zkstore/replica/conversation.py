@@ -38,13 +38,15 @@ from zkstore.errors import (
 )
 from zkstore.model import acl as acls
 from zkstore.model.acl import Identity
-from zkstore.replica import greeting
+from zkstore.replica import greeting, recall
 from zkstore.replica.greeting import LOGIN_AT, LOGINS, frame_length_complaint
 from zkstore.replica.identification import authenticate, has_proved_enough, negotiate_sasl
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.reads import READS
+from zkstore.replica.recall import Recall
 from zkstore.replica.sasl import Exchange
 from zkstore.replica.waiting import Barrier, Deferred, State
+from zkstore.wire.history import HISTORY
 from zkstore.wire.jute import Reader, buffer
 from zkstore.wire.opcodes import PLAIN_CREATES, WRITES, XID_PING, Opcode
 from zkstore.wire.records import ConnectResponse
@@ -129,7 +131,7 @@ class Conversation:
         self.out: list[bytes] = []
         self.out_bytes = 0
         self.paused = False
-        self.waiting: deque[Proposal | Deferred | Barrier] = deque()
+        self.waiting: deque[Proposal | Deferred | Barrier | Recall] = deque()
         self.session_id = 0
         self.is_local = False
         self.timeout_ms = 0
@@ -152,7 +154,7 @@ class Conversation:
         return (
             self.out_bytes > _SOFT_UNSENT_BYTES
             or len(self.waiting) >= limits.WAITING_REQUESTS_MAX
-            or bool(self.waiting and self._replica.role.is_overloaded)
+            or bool(self.waiting and (type(self.waiting[-1]) is Recall or self._replica.role.is_overloaded))
             or (self.state is _JOINING and len(self.inbox) > limits.RECEIVE_BYTES)
         )
 
@@ -184,6 +186,9 @@ class Conversation:
     def _serve(self, data: bytes) -> None:
         replica = self._replica
         role = replica.role
+        if self.waiting and type(self.waiting[-1]) is Recall:
+            self.inbox, self.paused = data, True
+            return
         if len(data) > LOGIN_AT and data[LOGIN_AT] in LOGINS and greeting.are_logins(data):
             if not role.has_session(self.session_id):
                 return
@@ -235,6 +240,8 @@ class Conversation:
                 waiting.append(_make_deferred((xid, opcode, data[start:stop], self.identities)))
             else:
                 self.request(xid, opcode, data, start, stop)
+                if self.paused:
+                    break
             if self.state is not _SERVING:
                 break
             if self.out_bytes > _SOFT_UNSENT_BYTES or (waiting and not count % _LOOK_EVERY and self.is_blocked):
@@ -265,6 +272,8 @@ class Conversation:
             negotiate_sasl(self._replica, self, xid, Reader(data, start, stop))
         elif opcode == _SYNC and (barrier := self._replica.role.sync(self, xid, data[start:stop])) is not None:
             self.waiting.append(barrier)
+        elif opcode == HISTORY and self._replica.remember is not None:
+            recall.ask(self._replica, self, xid, data[start:stop])
         elif self.waiting:
             self.waiting.append(Deferred(xid, opcode, data[start:stop], self.identities))
         else:
@@ -384,6 +393,8 @@ class Conversation:
                 self.identities = now
             if waiting and self.out_bytes > limits.UNSENT_BYTES_MAX:
                 self._cut_off()
+        if waiting and type(waiting[0]) is Recall:
+            waiting[0].begin()
 
     def tell(self, event: bytes) -> None:
         """A watch event, a frame that all who watch may share."""

@@ -37,6 +37,7 @@ from zkstore.replica.local_sessions import LocalSessions
 from zkstore.replica.outstanding import Outstanding
 from zkstore.replica.proposal import Proposal
 from zkstore.replica.read_only import PATIENCE_MS, ReadOnly
+from zkstore.replica.recall import Recall
 from zkstore.replica.reconfig import Reconfiguration
 from zkstore.replica.role import ALONE, Claim, Ensemble, Idle, Role
 from zkstore.replica.settings import ReplicaSettings
@@ -73,6 +74,7 @@ class Replica:
         attached: session id to the conversation that has it here.
         ready: conversations with bytes to send or to be closed, in order; the server empties it.
         conversations: all that have not ended, in order of arrival.
+        remember: answers a request for history, now or later; set by a server that offers it.
         words: the four-letter words, set by the server.
         digests: (zxid, digest of the tree), the newest last; every 128 txns or so, at the ends of segments.
         notices: what the server should log; it empties the list.
@@ -106,6 +108,7 @@ class Replica:
         "pending_count",
         "ready",
         "refuses_growth",
+        "remember",
         "role",
         "settings",
         "super_digest",
@@ -140,6 +143,7 @@ class Replica:
         self.conversations: dict[Conversation, None] = {}
         self.ready: dict[Conversation, None] = {}
         self.figures = Figures()
+        self.remember: Callable[[Recall], None] | None = None
         self.words: dict[bytes, Word] = {}
         self.refuses_growth = False
         self.notices: list[str] = []

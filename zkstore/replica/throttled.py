@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from zkstore import limits
 from zkstore.errors import ProtocolError, ThrottledOpError
+from zkstore.replica import recall
 from zkstore.replica.conversation import Conversation
 from zkstore.replica.throttle import RequestLimits, Turns
 from zkstore.replica.waiting import Deferred, State
@@ -102,6 +103,11 @@ class ThrottledConversation(Conversation):
         frame = self._held.popleft()
         self._held_bytes -= len(frame)
         if self.state != State.SERVING:
+            return
+        if recall.is_under_way(self):
+            self.inbox = b"".join((frame, *self._held, self.inbox))  # to be read anew behind it, in this order
+            self._held.clear()
+            self._held_bytes = 0
             return
         request_limits, figures = self._throttle.turns.limits, self._replica.figures
         _, xid, opcode = _HEAD.unpack_from(frame)

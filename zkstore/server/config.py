@@ -81,6 +81,7 @@ class Config:
     checkpoint_txns: int = limits.CHECKPOINT_TXNS
     snapshots_kept: int = settings.DEFAULT_SNAPSHOTS_KEPT
     history_bytes_max: int = limits.HISTORY_BYTES_MAX
+    history_enabled: bool = False
     memory_bytes_max: int | None = None
     throttle_tokens: int = 0
     throttle_fill_ms: int = 1

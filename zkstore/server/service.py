@@ -39,6 +39,7 @@ from zkstore.server.config import Config
 from zkstore.server.ensemble import EnsembleHost
 from zkstore.server.ensemble_config import EnsembleConfig
 from zkstore.server.entrance import Entrance
+from zkstore.server.history import History
 from zkstore.server.notify import NOTIFY_SOCKET, ServiceManager
 from zkstore.server.pipeline import Pipeline
 from zkstore.server.ports import open_ports
@@ -122,6 +123,9 @@ class Service:
         self.port.add_source(self.pipeline.descriptor, self.pipeline.collect)
         if self.host is not None:
             self.port.add_source(self.host.links.descriptor, self.host.turn)
+        self.history: History | None = None
+        if config.history_enabled:
+            self.history = History(self.replica, config.data_dir, config.data_log_dir, self.port.settle)
         plain, secure = self.ports.plain, self.ports.secure
         tally = None if self.host is None else self.host.tally
         bound = replace(config, client_port=plain and plain[1], secure_client_port=secure and secure[1])
@@ -183,6 +187,8 @@ class Service:
                     await nursery.start(self.host.run, self._read_clocks, self.port.settle)
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self.checkpoints.run)
+                if self.history is not None:
+                    nursery.start_soon(self.history.run)
                 for files in self._files:
                     nursery.start_soon(files.watch)
                 task_status.started()

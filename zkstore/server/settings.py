@@ -291,6 +291,7 @@ SETTINGS: Final = (
         "snapshots kept at most; at least one",
     ),
     Setting("history_bytes_max", "zkstore.historyBytesMax", byte_count, "disk budget of old log and snapshots"),
+    Setting("history_enabled", "zkstore.historyEnabled", boolean, "show clients of zkstore old states and events"),
     Setting("memory_bytes_max", "zkstore.memoryBytesMax", byte_count, "memory at which growing writes are refused"),
     Setting(
         "throttle_tokens", "connection_throttle_tokens", whole_number(0), "sessions asked for at once; 0: no limit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from zkstore.cli.shell import past
 from zkstore.cli.shell.shell import Shell
 from zkstore.cli.shell.syntax import Command, CommandLine, Result, UsageError, check_path
 from zkstore.client import AddWatchMode, Watch, WatchKind
@@ -38,6 +39,9 @@ async def _watch(shell: Shell, line: CommandLine) -> Result:
     """Print events until interrupted; a Watch of its own, so that `printwatches off` does not silence it."""
     mode = AddWatchMode.PERSISTENT_RECURSIVE if "-R" in line.flags else AddWatchMode.PERSISTENT
     path = check_path(line.word(0))
+    if past.FROM in line.values:
+        await past.watch(shell, line, path)
+        return Result()
     with Watch() as watch:
         await shell.client.add_watch(path, mode, watch=watch)
         async for event in watch:
@@ -72,6 +76,6 @@ COMMANDS = (
         least=1,
         most=1,
     ),
-    Command("watch", "[-R] path", _watch, flags=("-R",), least=1, most=1),
+    Command("watch", "[-R] path [--from zxid|time]", _watch, flags=("-R",), valued=(past.FROM,), least=1, most=1),
     Command("printwatches", "on|off", _printwatches, most=1, needs_connection=False),
 )

@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Final
 
-from zkstore.cli.shell import text
+from zkstore.cli.shell import past, text
 from zkstore.cli.shell.shell import Shell
 from zkstore.cli.shell.syntax import Command, CommandLine, Result, UsageError, check_path, parse_acl
 from zkstore.client import Client
@@ -45,7 +45,10 @@ async def _create(shell: Shell, line: CommandLine) -> Result:
 
 async def _get(shell: Shell, line: CommandLine) -> Result:
     path = check_path(line.word(0))
-    data, stat = await shell.client.get(path, watch=shell.watch if "-w" in line.flags else None)
+    if past.AT in line.values:
+        data, stat = await past.get(shell, line, path)
+    else:
+        data, stat = await shell.client.get(path, watch=shell.watch if "-w" in line.flags else None)
     if "-b" in line.flags and data is not None:
         shown = base64.b64encode(data).decode()
     elif "-x" in line.flags and data is not None:
@@ -70,7 +73,10 @@ async def _set(shell: Shell, line: CommandLine) -> Result:
 
 async def _stat(shell: Shell, line: CommandLine) -> Result:
     path = check_path(line.word(0))
-    stat = await shell.client.exists(path, watch=shell.watch if "-w" in line.flags else None)
+    if past.AT in line.values:
+        stat = await past.stat(shell, line, path)
+    else:
+        stat = await shell.client.exists(path, watch=shell.watch if "-w" in line.flags else None)
     if stat is None:
         raise NoNodeError(path)
     return Result(text.stat_block(stat), text.stat_value(stat))
@@ -78,10 +84,13 @@ async def _stat(shell: Shell, line: CommandLine) -> Result:
 
 async def _ls(shell: Shell, line: CommandLine) -> Result:
     path = check_path(line.word(0))
-    if "-R" in line.flags:
+    if past.AT in line.values:
+        names, stat = await past.children(shell, line, path)
+    elif "-R" in line.flags:
         paths = await subtree(shell.client, path)
         return Result("\n".join(paths), paths)
-    names, stat = await shell.client.children_and_stat(path, watch=shell.watch if "-w" in line.flags else None)
+    else:
+        names, stat = await shell.client.children_and_stat(path, watch=shell.watch if "-w" in line.flags else None)
     shown = f"[{', '.join(names)}]"
     if "-s" in line.flags:
         return Result(f"{shown}\n{text.stat_block(stat)}", {"children": names, "stat": text.stat_value(stat)})
@@ -180,10 +189,20 @@ COMMANDS = (
         least=1,
         most=3,
     ),
-    Command("get", "[-s] [-w] [-b] [-x] path", _get, flags=("-s", "-w", "-b", "-x"), least=1, most=1),
+    Command(
+        "get",
+        "[-s] [-w] [-b] [-x] path [--at zxid|time]",
+        _get,
+        flags=("-s", "-w", "-b", "-x"),
+        valued=(past.AT,),
+        least=1,
+        most=1,
+    ),
     Command("set", "path data [-s] [-v version] [-b]", _set, flags=("-s", "-b"), valued=("-v",), least=2, most=2),
-    Command("stat", "[-w] path", _stat, flags=("-w",), least=1, most=1),
-    Command("ls", "[-s] [-w] [-R] path", _ls, flags=("-s", "-w", "-R"), least=1, most=1),
+    Command("stat", "[-w] path [--at zxid|time]", _stat, flags=("-w",), valued=(past.AT,), least=1, most=1),
+    Command(
+        "ls", "[-s] [-w] [-R] path [--at zxid|time]", _ls, flags=("-s", "-w", "-R"), valued=(past.AT,), least=1, most=1
+    ),
     Command("delete", "[-v version] path", _delete, valued=("-v",), least=1, most=1),
     Command("deleteall", "path [-b batch size]", _deleteall, valued=("-b",), least=1, most=1),
     Command("tree", "[path] [--depth N]", _tree, valued=("--depth",), most=1),
