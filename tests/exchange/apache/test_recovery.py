@@ -112,6 +112,8 @@ def test_a_log_that_is_cut_anywhere_ends_with_its_last_whole_entry(
             continue
         found = recovered(root)
         assert found.zxid == sum(end <= cut for end in ends[1:])
+        if padding and 8 <= cut < 16:
+            continue  # zeros are what the rest of a header is
         if min(abs(cut - end) for end in ends) > 4:  # less may be the zeros that a checksum begins with
             assert found.notes
 
