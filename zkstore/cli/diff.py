@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import trio
 
-from zkstore.cli import live_tree
+from zkstore.cli import credentials, live_tree
 from zkstore.cli.inspect.arguments import path_of
 from zkstore.cli.inspect.past import acl_text, acl_value, data_difference
 from zkstore.cli.inspect.screen import Screen, data_value, path_text, preview
@@ -197,14 +197,6 @@ def _value(word: str, each: Difference) -> dict[str, Any]:
     return value
 
 
-def credential(text: str) -> tuple[str, bytes]:
-    """SCHEME:CREDENTIAL as given on the command line."""
-    scheme, colon, rest = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text!r} is not SCHEME:CREDENTIAL, as digest:user:password is")
-    return scheme, rest.encode()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="zkstore diff",
@@ -224,9 +216,6 @@ def _parser() -> argparse.ArgumentParser:
         "--stat", action="store_true", help="compare Stats, too (zxids, times, versions), and ephemerals"
     )
     parser.add_argument("--all", action="store_true", help="compare /zookeeper, too")
-    parser.add_argument(
-        "--auth", type=credential, action="append", default=[], metavar="SCHEME:CREDENTIAL",
-        help="for a live server, as the shell's addauth: digest:user:password",
-    )  # fmt: skip
+    credentials.add_argument(parser)
     parser.add_argument("--json", action="store_true", help="one object a line")
     return parser

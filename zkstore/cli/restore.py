@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from zkstore.cli import subtrees
+from zkstore.cli import credentials, subtrees
 from zkstore.cli.import_ import progress_to_stderr
 from zkstore.cli.subtrees import Step, Verb, Wanted
 from zkstore.client.client import connect
@@ -156,13 +156,6 @@ def _shown(data: bytes | None) -> str:
     return json.dumps(text) + ("..." if len(data) > _SHOWN_BYTES_MAX else "")
 
 
-def _credential(text: str) -> tuple[str, bytes]:
-    scheme, colon, rest = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text!r} is not SCHEME:CREDENTIAL, as digest:user:password is")
-    return scheme, rest.encode()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="zkstore restore",
@@ -179,14 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--as", dest="target", metavar="PATH", help="where to; the same path by default")
     parser.add_argument("--overwrite", action="store_true", help="change and delete what is there already")
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
-    parser.add_argument(
-        "--auth",
-        type=_credential,
-        action="append",
-        default=[],
-        metavar="SCHEME:CREDENTIAL",
-        help="as the shell's addauth: digest:user:password",
-    )
+    credentials.add_argument(parser)
     parser.add_argument(
         "--log-directory", type=Path, metavar="DIR", help="where the log lies, if elsewhere (dataLogDir)"
     )

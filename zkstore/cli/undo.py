@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from zkstore.cli.diff import credential
+from zkstore.cli import credentials
 from zkstore.cli.inspect.arguments import path_of
 from zkstore.cli.inspect.past import acl_text
 from zkstore.cli.inspect.screen import path_text, preview
@@ -196,14 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--since", metavar="ZXID|TIME", help="... behind this moment")
     parser.add_argument("--to", metavar="HOST:PORT,...", help="the live server; without --apply it is only compared")
     parser.add_argument("--apply", action="store_true", help="do it")
-    parser.add_argument(
-        "--auth",
-        type=credential,
-        action="append",
-        default=[],
-        metavar="SCHEME:CREDENTIAL",
-        help="as the shell's addauth: digest:user:password",
-    )
+    credentials.add_argument(parser)
     parser.add_argument(
         "--log-directory", type=Path, metavar="DIR", help="where the log lies, if elsewhere (dataLogDir)"
     )
